@@ -1,0 +1,1 @@
+"""One YAML per accelerator, numbers only, shipped as package data."""

@@ -1,0 +1,107 @@
+"""What an engine says of one spec. Both engines fill the same form."""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+_config = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=_config)
+class Accesses:
+    """Scalar accesses of one kind (reads, fills or updates), per instance."""
+
+    algorithmic: int = 0
+    actual: int = 0
+    gated: int = 0
+    skipped: int = 0
+
+
+@dataclass(frozen=True, config=_config)
+class FormatAccesses:
+    """Metadata accesses of one kind, per instance and rank, rank 0 innermost.
+
+    Each entry is (metadata words, payload words), as timeloop-model prints them.
+    """
+
+    ranks: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, config=_config)
+class TensorStats:
+    """One tensor (A, B or Z) at one storage level."""
+
+    tile_shape: int
+    """Elements of the dense tile."""
+    utilized_capacity: int
+    """Data words stored at most."""
+    instances: float
+    """Utilised instances, average."""
+    reads: Accesses
+    fills: Accesses
+    updates: Accesses
+    format_reads: FormatAccesses
+    format_fills: FormatAccesses
+    format_updates: FormatAccesses
+    temporal_reductions: int
+    energy_pJ: float
+    """Over all instances, leakage excluded."""
+
+
+@dataclass(frozen=True, config=_config)
+class LevelStats:
+    """One storage level."""
+
+    name: str
+    cycles: int
+    throttling: float
+    """Share of full speed that this level's bandwidth allows; 1.0 when it does not bind."""
+    tensors: dict[str, TensorStats]
+    energy_pJ: float
+
+
+@dataclass(frozen=True, config=_config)
+class ComputeStats:
+    """The arithmetic level."""
+
+    name: str
+    instances: int
+    utilized_instances: float
+    cycles: int
+    algorithmic: int
+    actual: int
+    gated: int
+    skipped: int
+    energy_pJ: float
+
+
+@dataclass(frozen=True, config=_config)
+class Evaluation:
+    """Cycles and energy of one spec, with the figures behind them."""
+
+    spec: str
+    """The spec's file or directory."""
+    engine: str
+    engine_version: str
+    cycles: int
+    """Of the whole problem: the slowest level's, as timeloop-model counts them."""
+    energy_uJ: float
+    utilization: float
+    """Timeloop's figure: actual computes over (cycles * instances), 0 to 1."""
+    compute: ComputeStats
+    levels: tuple[LevelStats, ...]
+    """Innermost first."""
+
+    @property
+    def bottleneck(self) -> str:
+        """Name of the level that sets the cycles: the arithmetic unless a memory is slower."""
+        slowest = max(self.levels, key=lambda level: level.cycles)
+        return slowest.name if slowest.cycles > self.compute.cycles else self.compute.name
+
+    def level(self, name: str) -> LevelStats:
+        """The storage level called ``name``."""
+        for level in self.levels:
+            if level.name == name:
+                return level
+        raise KeyError(name)

@@ -1,0 +1,67 @@
+"""GEMMs with density models: what lowering hands to the mapper and the templates."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from crisp_loop.core.pattern import NM
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class WeightSparsity:
+    """How the weights of one layer are sparse, counted from its mask.
+
+    ``dense``: no zeros. ``nm``: N:M over the whole matrix. ``hybrid``: N:M inside the
+    ``kept_blocks`` B x B blocks that every block-row keeps (K' = kept_blocks * block).
+    """
+
+    form: Literal["dense", "nm", "hybrid"]
+    nnz: int
+    """Weights kept, exactly."""
+    density: float
+    """nnz / (S * K)."""
+    nm: NM | None = None
+    block: int | None = None
+    """B; None unless hybrid."""
+    kept_blocks: int | None = None
+    """K'/B, equal for all block-rows; None unless hybrid."""
+    touched_blocks: int | None = None
+    """Distinct input blocks that any block-row reads (the union of indices); None unless hybrid."""
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Gemm:
+    """One layer as Z[S, N] = A[S, K] * B[K, N], ``groups`` times."""
+
+    layer: str
+    groups: int
+    M: int
+    """Rows of A per group: S / groups."""
+    K: int
+    N: int
+    """P * Q * batch."""
+    weight: WeightSparsity
+    activation_density: float = 1.0
+    """Share of non-zero activations, used by designs that skip them."""
+
+    @property
+    def macs(self) -> int:
+        """Dense multiply-accumulates over all groups."""
+        return self.groups * self.M * self.K * self.N
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Workload:
+    """The GEMMs of one network under one pattern."""
+
+    model: str
+    nm: NM
+    block: int
+    sparsity: float
+    """Sparsity over the weights of all conv and linear layers, exactly."""
+    masks: str
+    """Where the masks came from: a file's name, or ``drawn (seed N)``."""
+    gemms: tuple[Gemm, ...]

@@ -1,0 +1,56 @@
+"""A Sparseloop v0.3 spec: all sections of one (accelerator, GEMM, mapping)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crisp_loop.core.errors import CrispLoopError
+from crisp_loop.core.files import parse_yaml, read_text
+
+REQUIRED = ("architecture", "problem", "mapping", "ERT")
+OPTIONAL = ("sparse_optimizations", "ART", "compound_components")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The parsed sections of one spec, and where they came from."""
+
+    source: str
+    """The file or directory, for messages."""
+    sections: dict[str, Any]
+    """Section name to plain data, with the names of :data:`REQUIRED` and :data:`OPTIONAL`."""
+    files: tuple[Path, ...] = ()
+    """The files the sections were read from; empty for a spec made in memory."""
+
+
+def load_spec(path: Path) -> Spec:
+    """Read a spec: one YAML with all sections, or a directory of section files.
+
+    Raises:
+        CrispLoopError: a missing or repeated section, an unknown one, unreadable YAML.
+    """
+    if not path.exists():
+        raise CrispLoopError(f"{path}: no such spec; expected a YAML file or a directory of them.")
+    files = tuple(sorted(path.glob("*.yaml"))) if path.is_dir() else (path,)
+    if not files:
+        raise CrispLoopError(f"{path} holds no .yaml files; expected the sections of a spec.")
+    sections: dict[str, Any] = {}
+    for file in files:
+        data = parse_yaml(read_text(file, "spec"), file)
+        if not isinstance(data, dict):
+            raise CrispLoopError(
+                f"{file} holds no sections; expected a mapping with {', '.join(REQUIRED)}."
+            )
+        for name, section in data.items():
+            if name in sections:
+                raise CrispLoopError(f"{file}: section {name!r} was already given by another file.")
+            if name not in REQUIRED + OPTIONAL:
+                known = ", ".join(REQUIRED + OPTIONAL)
+                raise CrispLoopError(f"{file}: unknown section {name!r}; the known ones: {known}.")
+            sections[name] = section
+    missing = [name for name in REQUIRED if name not in sections]
+    if missing:
+        raise CrispLoopError(f"{path} lacks the section {missing[0]!r}; a spec needs it.")
+    return Spec(source=str(path), sections=sections, files=files)

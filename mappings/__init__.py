@@ -1,0 +1,1 @@
+"""The mapping of every (accelerator, GEMM) that ships, as package data."""

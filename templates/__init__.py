@@ -1,0 +1,1 @@
+"""Jinja templates of the Sparseloop specs, shipped as package data."""
