@@ -1,0 +1,141 @@
+"""Weight masks: their file, their matrix view, and what pattern they hold.
+
+The file is safetensors: one boolean tensor a layer, named and shaped as the layer's weight
+(OIHW or OI), with ``format``, ``version``, ``model``, ``nm`` and ``block`` in the header.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from crisp_loop.core.errors import CrispLoopError, InputError
+from crisp_loop.core.files import replacing
+from crisp_loop.core.gemm import WeightSparsity
+from crisp_loop.core.pattern import NM
+
+FORMAT = "crisp_loop.masks"
+VERSION = "1"
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Masks:
+    """The masks of one pruned network."""
+
+    model: str
+    nm: NM
+    block: int
+    layers: Mapping[str, BoolArray]
+    """Layer name to mask in the weight's own layout, True where the weight is kept.
+    Layers that are not named are dense."""
+
+
+def matrix_view(weight: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    """A conv (O, I, kh, kw) or linear (O, I) weight or mask as S x K.
+
+    K is ordered (kh, kw, C_in) with C_in innermost, so that N:M groups run along input
+    channels. Grouping flattened OIHW along kw would be a different pattern.
+    """
+    if weight.ndim == 4:
+        weight = weight.transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(weight.reshape(weight.shape[0], -1))
+
+
+def sparsity_of(mask: BoolArray, nm: NM, block: int) -> WeightSparsity:
+    """The pattern of one layer's mask, found in the mask itself.
+
+    Args:
+        mask: S x K (a :func:`matrix_view`), True where kept.
+        nm: The pattern to look for.
+        block: B, the block side to look for.
+
+    Returns:
+        ``hybrid`` when every block-row keeps the same number of B x B blocks and each kept
+        block is N:M; ``nm`` when all of it is N:M; ``dense`` when nothing is pruned.
+
+    Raises:
+        ValueError: the mask follows none of the three; the message says where it breaks.
+    """
+    rows, columns = mask.shape
+    nnz = int(mask.sum())
+    density = nnz / mask.size
+    if nnz == mask.size:
+        return WeightSparsity(form="dense", nnz=nnz, density=density)
+    if columns % nm.m:
+        raise ValueError(f"K = {columns} holds no whole groups of {nm.m}")
+    group_counts = mask.reshape(rows, columns // nm.m, nm.m).sum(axis=2)
+    if group_counts.max() > nm.n:
+        row, group = np.argwhere(group_counts > nm.n)[0]
+        raise ValueError(
+            f"row {row}, columns {group * nm.m} to {group * nm.m + nm.m - 1} keep"
+            f" {group_counts[row, group]} weights, more than {nm}"
+        )
+    if rows % block == 0 and columns % block == 0:
+        kept = mask.reshape(rows // block, block, columns // block, block).any(axis=(1, 3))
+        per_row = kept.sum(axis=1)
+        if per_row.min() != per_row.max():
+            raise ValueError(
+                f"block-rows {int(per_row.argmin())} and {int(per_row.argmax())} keep"
+                f" {per_row.min()} and {per_row.max()} blocks; all must keep the same number"
+            )
+        if per_row[0] < kept.shape[1]:
+            return WeightSparsity(
+                form="hybrid",
+                nnz=nnz,
+                density=density,
+                nm=nm,
+                block=block,
+                kept_blocks=int(per_row[0]),
+                touched_blocks=int(kept.any(axis=0).sum()),
+            )
+    return WeightSparsity(form="nm", nnz=nnz, density=density, nm=nm)
+
+
+def save_masks(path: Path, masks: Masks) -> None:
+    """Write ``masks`` atomically."""
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "model": masks.model,
+        "nm": str(masks.nm),
+        "block": str(masks.block),
+    }
+    with replacing(path) as temporary:
+        save_file({k: np.ascontiguousarray(v) for k, v in masks.layers.items()}, temporary, header)
+
+
+def load_masks(path: Path) -> Masks:
+    """Read a mask file; one sentence when it is missing, foreign or damaged."""
+    if not path.is_file():
+        what = "is a directory" if path.is_dir() else "does not exist"
+        raise CrispLoopError(f"{path} {what}; expected a mask file (.safetensors).")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            header = file.metadata() or {}
+            layers = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise CrispLoopError(f"{path} is not a readable safetensors file: {error}.") from None
+    if header.get("format") != FORMAT or header.get("version") != VERSION:
+        found = f"{header.get('format')} {header.get('version')}"
+        raise InputError(path, "format", found, f"expected {FORMAT} version {VERSION}")
+    for name, mask in layers.items():
+        if mask.dtype != np.bool_:
+            raise InputError(path, name, str(mask.dtype), "expected a mask of booleans")
+        if mask.ndim not in (2, 4):
+            raise InputError(path, name, mask.shape, "expected a mask shaped OI or OIHW")
+    try:
+        nm = NM.parse(header.get("nm"))
+    except ValueError as error:
+        raise InputError(path, "nm", header.get("nm"), str(error)) from None
+    block = header.get("block", "")
+    if not block.isdigit() or int(block) < 1:
+        raise InputError(path, "block", block, "expected the block side as a whole number")
+    return Masks(model=header.get("model", ""), nm=nm, block=int(block), layers=layers)
