@@ -1,1 +1,7 @@
-""""""
+"""The designs: ``arch/*.yaml`` as data classes, and how each runs a given GEMM."""
+
+from crisp_loop.accelerators.load import available, load_accelerator
+from crisp_loop.accelerators.problem import Problem, problem_for
+from crisp_loop.accelerators.schema import Accelerator
+
+__all__ = ["Accelerator", "Problem", "available", "load_accelerator", "problem_for"]

@@ -105,3 +105,12 @@ class Evaluation:
             if level.name == name:
                 return level
         raise KeyError(name)
+
+
+@dataclass(frozen=True, config=_config)
+class Evaluations:
+    """What one engine said of a list of specs: the content of ``cost/evaluations.json``."""
+
+    engine: str
+    engine_version: str
+    evaluations: tuple[Evaluation, ...]

@@ -32,6 +32,11 @@ class WeightSparsity:
     """Distinct input blocks that any block-row reads (the union of indices); None unless hybrid."""
 
 
+def dense(weights: int) -> WeightSparsity:
+    """A layer of ``weights`` weights without zeros."""
+    return WeightSparsity(form="dense", nnz=weights, density=1.0)
+
+
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Gemm:
     """One layer as Z[S, N] = A[S, K] * B[K, N], ``groups`` times."""

@@ -72,3 +72,18 @@ class LayerTable:
     parameters: int
     """All parameters of the network, biases and norms included."""
     layers: tuple[Layer, ...]
+
+
+def prunable(table: LayerTable, m: int) -> tuple[Layer, ...]:
+    """The layers that hybrid pruning touches by default.
+
+    Ungrouped layers whose K holds whole groups of ``m``, without the stem (which reads the
+    input) and the head (the last linear layer): for ResNet-50 the paper's 52 convolutions.
+    """
+    linear = [layer for layer in table.layers if layer.kind == "linear"]
+    head = linear[-1] if linear else None
+    return tuple(
+        layer
+        for layer in table.layers[1:]
+        if layer is not head and layer.groups == 1 and layer.in_channels % m == 0
+    )

@@ -1,1 +1,1 @@
-""""""
+"""Stage: layers and masks to GEMMs with density models."""

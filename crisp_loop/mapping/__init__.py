@@ -1,1 +1,1 @@
-""""""
+"""Stage: choose a mapping for every (accelerator, GEMM)."""

@@ -1,1 +1,1 @@
-""""""
+"""Stage: render one spec directory for every (accelerator, layer)."""

@@ -1,0 +1,55 @@
+"""Finding and reading accelerators: those that ship, or a user's own file."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from crisp_loop.accelerators.schema import Accelerator
+from crisp_loop.core.errors import CrispLoopError, InputError
+from crisp_loop.core.files import parse_yaml, read_yaml, validated
+
+
+def load_accelerator(name: str) -> Accelerator:
+    """The shipped accelerator ``name``, or the one in the file ``name`` (ending in .yaml).
+
+    Raises:
+        CrispLoopError: an unknown name (the known ones are listed) or an unusable file.
+    """
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+        return validated(_completed(read_yaml(path, "accelerator file"), path), Accelerator, path)
+    if name not in available():
+        raise CrispLoopError(
+            f"accelerator: {name!r} is unknown; expected one of {', '.join(available())},"
+            " or the path of an arch .yaml file."
+        )
+    return validated(_completed(_shipped(name), name), Accelerator, f"arch/{name}.yaml")
+
+
+def available() -> tuple[str, ...]:
+    """Names of the accelerators that ship, the dense baseline first."""
+    names = sorted(
+        item.name.removesuffix(".yaml")
+        for item in files("crisp_loop.arch").iterdir()
+        if item.name.endswith(".yaml")
+    )
+    order = ("dense", "nvidia-stc", "dstc", "crisp-stc")
+    return tuple(sorted(names, key=lambda name: order.index(name) if name in order else len(order)))
+
+
+def _shipped(name: str) -> Any:
+    source = files("crisp_loop.arch") / f"{name}.yaml"
+    return parse_yaml(source.read_text(encoding="utf-8"), f"arch/{name}.yaml")
+
+
+def _completed(data: Any, where: Path | str) -> Any:
+    """``data`` over the fields of the shipped design that it is ``like``, if it names one."""
+    if not isinstance(data, dict) or "like" not in data:
+        return data
+    own = dict(data)
+    base = own.pop("like")
+    if base not in available():
+        raise InputError(where, "like", base, f"expected one of {', '.join(available())}")
+    return _completed(_shipped(base), base) | own

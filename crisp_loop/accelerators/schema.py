@@ -1,0 +1,253 @@
+"""What an ``arch/*.yaml`` says: an accelerator in numbers.
+
+Structure (how a spec section is written) lives in ``templates/``; every number lives here.
+Fields that Sparseloop knows carry Sparseloop's names and units.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+
+from crisp_loop.core.loops import DIMENSIONS
+from crisp_loop.core.pattern import NMField
+
+Tensor = Literal["A", "B", "Z"]
+Dimension = Literal["R", "M", "N", "Q", "K"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$", max_length=64)]
+"""Names end up in specs and file names, so they hold no punctuation."""
+Picojoules = Annotated[float, Field(ge=0)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MetadataStore(_Part):
+    """The part of a level that holds representation-format metadata."""
+
+    width: PositiveInt
+    """Bits a metadata block. Word bits are rounded up to its next divisor; 48 has many."""
+    depth: PositiveInt | None = None
+    """Blocks; none for a level without a capacity limit."""
+
+
+class Container(_Part):
+    """A node of the hardware tree, outermost first."""
+
+    name: Name
+    count: PositiveInt = 1
+    """Instances inside one instance of the parent node."""
+    holds: tuple[str, ...]
+    """Storage levels and the compute unit that stand in this node, outermost first."""
+
+
+class Level(_Part):
+    """One storage level."""
+
+    name: Name
+    kind: Literal["DRAM", "SRAM"]
+    depth: PositiveInt | None = None
+    """Blocks of ``width`` bits; none for DRAM."""
+    width: PositiveInt
+    """Bits of a data block, what one access reads or writes."""
+    datawidth: PositiveInt = 8
+    """Bits of a word."""
+    banks: PositiveInt = 1
+    ports: PositiveInt = 1
+    """Read-write ports a bank."""
+    metadata: MetadataStore | None = None
+    read_bandwidth: PositiveFloat | None = None
+    """Words a cycle and instance, metadata included; none = as fast as the arithmetic."""
+    write_bandwidth: PositiveFloat | None = None
+    mesh: tuple[PositiveInt, PositiveInt] = (1, 1)
+    """Instances over the chip as (X, Y); X * Y is their number."""
+    keep: tuple[Tensor, ...]
+    """Tensors stored here; the others bypass the level."""
+    energy: dict[str, Picojoules]
+    """pJ an action on one block: read, write, metadata_read, metadata_write and their
+    ``gated_`` forms. Every action is charged: Timeloop silently charges 0 for a missing one."""
+    area: Annotated[float, Field(ge=0)]
+    """um^2 an instance."""
+    priced_as: Annotated[str, Field(pattern=r"^[^\n\r]*$")]
+    """Where energies and area come from."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Level:
+        needed = ["read", "write"]
+        if self.metadata:
+            needed += ["metadata_read", "metadata_write"]
+        if missing := [action for action in needed if action not in self.energy]:
+            raise ValueError(f"energy lacks {missing[0]}; every action needs a price")
+        block = self.width // self.datawidth
+        if self.width % self.datawidth or block not in (1, 2, 4, 8, 16, 32):
+            raise ValueError(
+                f"width / datawidth is {self.width}/{self.datawidth};"
+                " expected 1, 2, 4, 8, 16 or 32 words a block"
+            )
+        if (self.kind == "SRAM") != (self.depth is not None):
+            raise ValueError("depth belongs to SRAM levels, and each of them needs it")
+        return self
+
+
+class Compute(_Part):
+    """The multiply-accumulate units."""
+
+    name: Name
+    count: PositiveInt = 1
+    """Units inside one instance of the node that holds them."""
+    mesh: tuple[PositiveInt, PositiveInt]
+    """All units as (X, Y)."""
+    datawidth: PositiveInt = 8
+    energy: dict[str, Picojoules]
+    """pJ a unit and cycle: ``mac_random`` (an actual compute), ``mac_gated``, ``mac_skipped``."""
+    area: Annotated[float, Field(ge=0)]
+    """um^2 a unit."""
+    priced_as: Annotated[str, Field(pattern=r"^[^\n\r]*$")]
+
+    @property
+    def instances(self) -> int:
+        """Number of units on the chip."""
+        return self.mesh[0] * self.mesh[1]
+
+
+class Slot(_Part):
+    """A place in the loop nest, and which loops the dataflow allows there."""
+
+    level: str
+    kind: Literal["temporal", "spatial"]
+    dims: dict[Dimension, PositiveInt | None]
+    """Allowed dimensions with their largest bound; none = any bound. ``lanes`` widens K."""
+    total: PositiveInt | None = None
+    """Largest product of all bounds here."""
+    orders: tuple[str, ...]
+    """Allowed loop orders, innermost dimension first."""
+    split: int | None = None
+    """Spatial only: how many of the order's first dimensions lie along X."""
+
+    @model_validator(mode="after")
+    def _orders_are_permutations(self) -> Slot:
+        for order in self.orders:
+            if sorted(order) != sorted(DIMENSIONS):
+                raise ValueError(f"order {order!r} must hold each of {''.join(DIMENSIONS)} once")
+        return self
+
+
+class Format(_Part):
+    """The representation format of one tensor."""
+
+    tensor: Tensor
+    levels: tuple[str, ...]
+    rule: Name
+    """File of ``templates/formats/`` that gives each loop its rank format."""
+
+
+class Saf(_Part):
+    """A storage sparse-acceleration feature."""
+
+    level: str
+    type: Literal["skipping", "skipping_spatial", "gating"]
+    target: Tensor
+    condition_on: tuple[Tensor, ...]
+
+
+class Accepts(_Part):
+    """Which weights a mode takes."""
+
+    forms: tuple[Literal["dense", "nm", "hybrid"], ...]
+    patterns: tuple[NMField, ...] | None = None
+    """N:M patterns; none = any."""
+
+
+class Mode(_Part):
+    """A way to run a GEMM on the hardware. The first mode that accepts the weights is taken."""
+
+    name: str
+    accepts: Accepts
+    problem: Literal["matrix", "compact"] = "matrix"
+    """``matrix``: Z[M,N] = A[M,K] B[K,N]. ``compact``: one small GEMM a block-row over its kept
+    blocks, each block-row gathering its own inputs."""
+    runs_as: NMField | None = None
+    """The N:M pattern that the hardware sees, when it is not the weights' own."""
+    densities: dict[Tensor, Literal["pattern", "weight", "activation"]] = {}
+    """Tensors with a density model, and whose density it is: the N:M pattern's, the layer's
+    weights', or its activations'."""
+    distribution: Literal["fixed_structured", "hypergeometric"] = "fixed_structured"
+    lanes_hold_candidates: bool = False
+    """Whether K lanes select among M candidates, so that K = M * floor(lanes / N) lie across
+    ``lanes`` multipliers."""
+    formats: tuple[Format, ...] = ()
+    actions: tuple[Saf, ...] = ()
+    compute_optimization: Literal["skipping", "gating"] | None = None
+
+
+class LaneQuantisation(_Part):
+    """Sparse outer-product lanes work in whole steps, which Sparseloop cannot express.
+
+    A fragment of ``fragment`` elements with density d takes ceil(Binomial(fragment, d) / step)
+    steps instead of fragment * d / step (DSTC, Wang et al., ISCA 2021, section 4).
+    """
+
+    fragment: PositiveInt
+    steps: dict[Literal["A", "B"], PositiveInt]
+
+
+class Accelerator(_Part):
+    """One design."""
+
+    name: Name
+    """Name on the command line and in results."""
+    title: str
+    about: str
+    """One sentence: what the design does with zeros."""
+    technology: Annotated[str, Field(pattern=r"^[0-9]+nm$")]
+    tree: tuple[Container, ...]
+    levels: tuple[Level, ...]
+    """Storage levels, outermost first."""
+    compute: Compute
+    dataflow: tuple[Slot, ...]
+    """Slots of the loop nest, outermost first."""
+    relax: tuple[tuple[str, Dimension], ...] = ()
+    """(level, dimension) pairs that a temporal slot also allows, tried when a layer has no
+    legal mapping without them."""
+    modes: tuple[Mode, ...]
+    lane_quantisation: LaneQuantisation | None = None
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Accelerator:
+        names = [level.name for level in self.levels]
+        held = [name for node in self.tree for name in node.holds]
+        if held != [*names, self.compute.name]:
+            raise ValueError(
+                f"tree holds {', '.join(held)}; expected {', '.join([*names, self.compute.name])}"
+            )
+        used = [slot.level for slot in self.dataflow]
+        used += [f for mode in self.modes for form in mode.formats for f in form.levels]
+        used += [saf.level for mode in self.modes for saf in mode.actions]
+        for name in used:
+            if name not in names:
+                raise ValueError(f"level {name!r} is not one of {', '.join(names)}")
+        if not any("dense" in mode.accepts.forms for mode in self.modes):
+            raise ValueError("modes lack one that accepts dense weights, which every network has")
+        return self
+
+    def level(self, name: str) -> Level:
+        """The storage level called ``name``."""
+        return next(level for level in self.levels if level.name == name)
+
+    def instances(self, name: str) -> int:
+        """Instances of a level or of the compute unit over the chip."""
+        mesh = self.compute.mesh if name == self.compute.name else self.level(name).mesh
+        return mesh[0] * mesh[1]
+
+    def path(self, name: str) -> str:
+        """Full component name, as ``system.SM.Subpartition[0..3].RF``."""
+        parts = []
+        for node in self.tree:
+            parts.append(node.name if node.count == 1 else f"{node.name}[0..{node.count - 1}]")
+            if name in node.holds:
+                break
+        if name == self.compute.name and self.compute.count > 1:
+            name = f"{name}[0..{self.compute.count - 1}]"
+        return ".".join([*parts, name])

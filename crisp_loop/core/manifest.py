@@ -1,0 +1,64 @@
+"""The manifest: which spec stands for which layer on which accelerator.
+
+``specs`` writes it beside the specs, ``report`` reads it together with the evaluations.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+_config = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, kw_only=True, config=_config)
+class SpecEntry:
+    """One layer on one accelerator, and the spec that prices it."""
+
+    spec: str
+    """The spec's directory or file, relative to the manifest's directory."""
+    model: str
+    layer: str
+    accelerator: str
+    n: int
+    m: int
+    block: int | None
+    """B; None where the layer has no block pattern."""
+    form: str
+    """How the weights are stored: ``dense``, ``nm``, ``hybrid``, or a design's own form."""
+    weight_density: float
+    """Share of non-zero weights, 0 to 1."""
+    activation_density: float
+    """Share of non-zero activations that the spec assumes, 0 to 1."""
+    groups: int
+    """Groups of a grouped convolution; M and K are per group."""
+    M: int
+    K: int
+    N: int
+    """Columns of the activation matrix, padding excluded."""
+    N_padding: int
+    """Columns added so that the mapping's factors divide N."""
+    metadata_bits: int
+    """Bits of weight metadata of the whole layer."""
+    ert: str
+    """Hash of the energy table."""
+    mapping: str
+    """Hash or name of the mapping."""
+    scale: Annotated[int, Field(ge=1)] = 1
+    """How many times the evaluated spec runs to make the layer; cycles, energy and words
+    multiply."""
+    cycle_correction: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """Factor on the arithmetic level's cycles for what Sparseloop cannot express (DSTC's lane
+    quantisation)."""
+
+
+@dataclass(frozen=True, kw_only=True, config=_config)
+class Manifest:
+    """The specs of one network on several accelerators."""
+
+    model: str
+    baseline: str
+    """Name of the accelerator that every ratio is taken over."""
+    entries: tuple[SpecEntry, ...]

@@ -1,0 +1,103 @@
+"""Lower a network to GEMMs whose density models come from its masks (design: im2col)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from crisp_loop.core.errors import CrispLoopError, InputError
+from crisp_loop.core.files import read_json, write_json
+from crisp_loop.core.gemm import Gemm, WeightSparsity, Workload, dense
+from crisp_loop.core.layers import Layer, LayerTable
+from crisp_loop.core.masks import load_masks, matrix_view, sparsity_of
+from crisp_loop.core.pattern import NM
+from crisp_loop.core.progress import Progress, Quiet
+from crisp_loop.lower.draw import Draw
+
+SparsityOf = Callable[[Layer], WeightSparsity]
+
+
+def lower_network(
+    layers: Path,
+    masks: Path | Draw,
+    out_dir: Path,
+    activation_density: float = 0.6,
+    progress: Progress | None = None,
+) -> Workload:
+    """Turn each layer into one GEMM (grouped layers: one a group) with its density model.
+
+    Args:
+        layers: The layer table (``layers.json``).
+        masks: The mask file, or how to draw masks where no weights are at hand.
+        out_dir: Where ``workload.json`` goes.
+        activation_density: Share of non-zero activations behind a non-linearity; the first
+            layer reads the input, which counts as dense.
+        progress: Who hears of it.
+
+    Raises:
+        CrispLoopError: unreadable files, or a mask that holds no N:M and uniform-block pattern.
+    """
+    table = read_json(layers, LayerTable, "layer table")
+    if not table.layers:
+        raise CrispLoopError(f"{layers} holds no layers; expected at least one conv or linear.")
+    if isinstance(masks, Draw):
+        drawn = masks.for_network(table)
+        nm, block, source, sparsity = masks.nm, masks.block, f"drawn (seed {masks.seed})", drawn
+    else:
+        nm, block, source, sparsity = _from_file(masks, table)
+    gemms = [
+        _gemm(layer, sparsity(layer), 1.0 if first else activation_density)
+        for layer, first in (progress or Quiet()).track(
+            [(layer, i == 0) for i, layer in enumerate(table.layers)], "Lowering layers"
+        )
+    ]
+    weights = sum(layer.weights for layer in table.layers)
+    workload = Workload(
+        model=table.model,
+        nm=nm,
+        block=block,
+        sparsity=1 - sum(gemm.weight.nnz for gemm in gemms) / weights,
+        masks=source,
+        gemms=tuple(gemms),
+    )
+    write_json(out_dir / "workload.json", workload)
+    return workload
+
+
+def _gemm(layer: Layer, weight: WeightSparsity, activation_density: float) -> Gemm:
+    return Gemm(
+        layer=layer.name,
+        groups=layer.groups,
+        M=layer.S // layer.groups,
+        K=layer.K,
+        N=layer.N,
+        weight=weight,
+        activation_density=activation_density,
+    )
+
+
+def _from_file(path: Path, table: LayerTable) -> tuple[NM, int, str, SparsityOf]:
+    masks = load_masks(path)
+    by_name = {layer.name: layer for layer in table.layers}
+    for name, mask in masks.layers.items():
+        if name not in by_name:
+            raise InputError(path, name, name, f"expected a layer of {table.model}")
+        layer = by_name[name]
+        shape = (layer.S, layer.in_channels // layer.groups)
+        expected = (*shape, *layer.kernel) if mask.ndim == 4 else shape
+        if mask.shape != expected:
+            raise InputError(path, name, mask.shape, f"expected {expected}, as {table.model} has")
+
+    def sparsity(layer: Layer) -> WeightSparsity:
+        if layer.name not in masks.layers:
+            return dense(layer.weights)
+        try:
+            mask = matrix_view(masks.layers[layer.name])
+            return sparsity_of(mask.astype(bool), masks.nm, masks.block)
+        except ValueError as error:
+            raise CrispLoopError(
+                f"{path}: {layer.name} holds no {masks.nm} pattern in uniform blocks of"
+                f" {masks.block}: {error}."
+            ) from None
+
+    return masks.nm, masks.block, path.name, sparsity

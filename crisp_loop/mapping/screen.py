@@ -1,0 +1,135 @@
+"""Fast closed forms that find the candidates worth an exact evaluation.
+
+Cycles are bounded below by the busiest resource and energy is dominated by words moved; both
+follow from the loop factors alone, for all candidates and loop orders at once. The exact engine
+decides among the survivors, so a coarse form here costs optimality at worst, never correctness.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from crisp_loop.accelerators import Accelerator, Problem
+from crisp_loop.core.loops import DIMENSIONS
+from crisp_loop.mapping.space import IntArray, MapSpace
+from crisp_loop.render.spec import tensor_axes
+
+FloatArray = npt.NDArray[np.float64]
+
+
+def fitting(accelerator: Accelerator, problem: Problem, space: MapSpace) -> IntArray:
+    """Indices of the candidates whose tiles fit every level's data and metadata store.
+
+    Metadata is counted as a bit an element of a bitmap and an offset a stored weight; the exact
+    engine refuses what still does not fit.
+    """
+    axes = tensor_axes(problem)
+    fits = np.ones(len(space), dtype=bool)
+    for level in accelerator.levels:
+        if level.depth is None:
+            continue
+        words = np.zeros(len(space))
+        bits = np.zeros(len(space))
+        for tensor in level.keep:
+            tile = _tile(space, axes[tensor], level.name)
+            stored = np.ceil(tile * _share(problem, tensor))
+            words += stored
+            if any(f.tensor == tensor and level.name in f.levels for f in problem.mode.formats):
+                bits += stored * problem.offset_bits if problem.pattern else tile
+        fits &= words <= level.depth * level.width // level.datawidth
+        if level.metadata and level.metadata.depth:
+            fits &= bits <= level.metadata.depth * level.metadata.width
+    return np.flatnonzero(fits)
+
+
+def estimate(
+    accelerator: Accelerator, problem: Problem, space: MapSpace, orders: tuple[str, ...]
+) -> tuple[FloatArray, FloatArray]:
+    """Lower bound on cycles, and pJ of the words moved at shared levels, (candidates,) each."""
+    axes = tensor_axes(problem)
+    count = len(space)
+    compressed = {tensor: _share(problem, tensor) for tensor in axes}
+    # A compute takes part if all its operands do; lanes that select among candidates hide it.
+    effectual = float(np.prod(list(problem.densities.values())))
+    spatial = np.ones(count)
+    total = 1.0
+    for dim in DIMENSIONS:
+        total *= problem.bounds[dim]
+        for i, slot in enumerate(space.slots):
+            if slot.kind == "spatial":
+                spatial *= space.factors[dim][:, i]
+    cycles = total / spatial
+    if problem.mode.compute_optimization:
+        cycles = cycles * effectual
+    energy = np.zeros(count)
+    for depth, level in enumerate(accelerator.levels):
+        moved_read = np.zeros(count)
+        moved_write = np.zeros(count)
+        for tensor in level.keep:
+            if tensor == "Z":
+                outputs = np.full(count, float(np.prod([problem.bounds[d] for d in axes["Z"]])))
+                moved_write += outputs if depth == 0 else 0.0
+                continue
+            children = [c for c in accelerator.levels[depth + 1 :] if tensor in c.keep]
+            child = children[0].name if children else None
+            words = _fetched(space, axes[tensor], child, orders) * compressed[tensor]
+            moved_read += words
+            if depth > 0:
+                moved_write += (
+                    _fetched(space, axes[tensor], level.name, orders) * compressed[tensor]
+                )
+        block = level.width / level.datawidth
+        energy += moved_read / block * level.energy["read"]
+        energy += moved_write / block * level.energy["write"]
+        instances = accelerator.instances(level.name)
+        if level.read_bandwidth:
+            cycles = np.maximum(cycles, moved_read / instances / level.read_bandwidth)
+        if level.write_bandwidth:
+            cycles = np.maximum(cycles, moved_write / instances / level.write_bandwidth)
+    return cycles, energy
+
+
+def _share(problem: Problem, tensor: str) -> float:
+    """Share of a tensor's elements that is stored and moved."""
+    return problem.densities.get(tensor, 1.0) if problem.mode.formats else 1.0
+
+
+def _tile(space: MapSpace, axes: tuple[str, ...], level: str) -> FloatArray:
+    """Elements of a tensor's tile at ``level``: all its loops there and further in."""
+    first = [slot.level for slot in space.slots].index(level)
+    return np.prod(
+        [space.factors[dim][:, first:].prod(axis=1) for dim in axes], axis=0, dtype=float
+    )
+
+
+def _fetched(
+    space: MapSpace, axes: tuple[str, ...], child: str | None, orders: tuple[str, ...]
+) -> FloatArray:
+    """Words of a tensor that are read to fill ``child`` (the arithmetic if None) over the run.
+
+    Each temporal loop outside the child re-reads the child's tile, except the innermost ones over
+    dimensions that the tensor does not have (it stays). Spatial loops multiply the distinct words
+    only along the tensor's own dimensions: copies travel by multicast.
+    """
+    outside = []  # (factors, relevant, spatial), innermost first
+    names = [slot.level for slot in space.slots]
+    last = len(names) if child is None else names.index(child)
+    tile = np.ones(len(space)) if child is None else _tile(space, axes, child)
+    for i in reversed(range(last)):
+        slot = space.slots[i]
+        for dim in orders[i]:
+            outside.append((space.factors[dim][:, i], dim in axes, slot.kind == "spatial"))
+    words = tile
+    staying = np.ones(len(space), dtype=bool)
+    for factors, relevant, is_spatial in outside:
+        if is_spatial:
+            if relevant:
+                words = words * factors
+            continue
+        if relevant:
+            words = words * factors
+            staying &= factors == 1
+        else:
+            words = words * np.where(staying, 1, factors)
+    return words

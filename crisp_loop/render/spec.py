@@ -1,0 +1,91 @@
+"""Render one Sparseloop v0.3 spec: (accelerator, problem, mapping) to the text of its sections."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import as_file, files
+
+from jinja2 import DictLoader, Environment, StrictUndefined
+
+from crisp_loop.accelerators import Accelerator, Problem
+from crisp_loop.core.loops import DIMENSIONS, LoopNest
+
+SECTIONS = ("architecture", "energy", "problem", "sparse_optimizations", "mapping")
+"""Section files of a spec, without ``.yaml``; ``energy`` holds both ERT and ART."""
+
+
+def render_spec(accelerator: Accelerator, problem: Problem, nest: LoopNest) -> dict[str, str]:
+    """The section files of one spec, file name to text.
+
+    Args:
+        accelerator: The design; its numbers fill the architecture and the energy tables.
+        problem: The GEMM as the design runs it (:func:`crisp_loop.accelerators.problem_for`).
+        nest: Its mapping, one entry a slot of the design's dataflow.
+
+    Returns:
+        ``architecture.yaml`` and so on; a mode without sparse features has no
+        ``sparse_optimizations.yaml``.
+    """
+    mode = problem.mode
+    axes = tensor_axes(problem)
+
+    def loops_inside(tensor: str, level: str) -> list[tuple[str, int]]:
+        """Non-trivial loops over a tensor's tile at a level, innermost first."""
+        names = [each.name for each in accelerator.levels]
+        inside = names[names.index(level) :]
+        return [
+            (dim, bound)
+            for loops in reversed(nest.loops)
+            if loops.level in inside
+            for dim, bound in loops.innermost_first()
+            if dim in axes[tensor]
+        ]
+
+    context = {
+        "accelerator": accelerator,
+        "problem": problem,
+        "nest": nest,
+        "axes": axes,
+        "dimensions": DIMENSIONS,
+        "loops_inside": loops_inside,
+    }
+    wanted = [
+        section
+        for section in SECTIONS
+        if section != "sparse_optimizations"
+        or mode.formats
+        or mode.actions
+        or mode.compute_optimization
+    ]
+    environment = _environment()
+    return {
+        f"{section}.yaml": environment.get_template(f"{section}.yaml.jinja2").render(context)
+        for section in wanted
+    }
+
+
+def tensor_axes(problem: Problem) -> dict[str, tuple[str, ...]]:
+    """Dimensions of each tensor; B has its own R axis where inputs are gathered."""
+    return {
+        "A": ("R", "M", "Q", "K"),
+        "B": ("R", "N", "Q", "K") if problem.gathered else ("N", "Q", "K"),
+        "Z": ("R", "M", "N"),
+    }
+
+
+@cache
+def _environment() -> Environment:
+    sources: dict[str, str] = {}
+    with as_file(files("crisp_loop.templates")) as root:
+        for file in root.rglob("*.jinja2"):
+            sources[file.relative_to(root).as_posix()] = file.read_text(encoding="utf-8")
+    environment = Environment(
+        loader=DictLoader(sources),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    environment.tests["has"] = lambda group, member: member in group
+    return environment
