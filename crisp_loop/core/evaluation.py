@@ -88,7 +88,7 @@ class Evaluation:
     """Of the whole problem: the slowest level's, as timeloop-model counts them."""
     energy_uJ: float
     utilization: float
-    """Timeloop's figure: actual computes over (cycles * instances), 0 to 1."""
+    """Timeloop's figure: (actual + gated computes) / (cycles * instances), 0 to 1."""
     compute: ComputeStats
     levels: tuple[LevelStats, ...]
     """Innermost first."""

@@ -80,6 +80,19 @@ _Loader.add_constructor("tag:yaml.org,2002:map", _construct_yaml_map)
 _Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
 
 
+class _Dumper(yaml.SafeDumper):
+    """Quotes what either YAML 1.1 or our reader would take for a number or a boolean."""
+
+
+_Dumper.yaml_implicit_resolvers = {
+    first: [
+        *yaml.SafeLoader.yaml_implicit_resolvers.get(first, []),
+        *_Loader.yaml_implicit_resolvers.get(first, []),
+    ]
+    for first in {*yaml.SafeLoader.yaml_implicit_resolvers, *_Loader.yaml_implicit_resolvers}
+}
+
+
 def read_text(path: Path, what: str = "file") -> str:
     """Text of ``path``; one sentence when it is missing, a directory, or not UTF-8."""
     if not path.exists():
@@ -115,15 +128,42 @@ def read_yaml(path: Path, what: str = "YAML file") -> Any:
 
 def dump_yaml(data: Any) -> str:
     """YAML text of plain data, keys in the given order."""
-    return yaml.safe_dump(data, sort_keys=False, width=120, default_flow_style=None)
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=120, default_flow_style=None)
 
 
-def first_problem(error: ValidationError) -> tuple[str, object, str]:
-    """The (field path, value, expectation) of a pydantic error's first problem."""
+def _one_sentence(error: ValidationError, as_type: Any, where: Path | str) -> InputError:
+    """The first problem that pydantic found, naming field, value and what would be right."""
     problem = error.errors(include_url=False)[0]
-    field = ".".join(str(part) for part in problem["loc"])
+    location = problem["loc"]
+    field = ".".join(str(part) for part in location)
+    if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
+        known = ", ".join(_known_keys(TypeAdapter(as_type).json_schema(), location[:-1]))
+        return InputError(where, field, location[-1], f"it is unknown here; the known keys: {known}")
     message = problem["msg"].removeprefix("Value error, ").rstrip(".")
-    return field, problem.get("input"), message[:1].lower() + message[1:]
+    return InputError(where, field, problem.get("input"), message[:1].lower() + message[1:])
+
+
+def _known_keys(schema: dict[str, Any], location: tuple[int | str, ...]) -> list[str]:
+    """Property names at a place in a JSON schema; empty where the schema does not tell."""
+    node: dict[str, Any] = schema
+
+    def resolved(node: dict[str, Any]) -> dict[str, Any]:
+        while True:
+            if "$ref" in node:
+                node = schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
+            elif options := [n for n in node.get("anyOf", []) if n.get("type") != "null"]:
+                node = options[0]
+            else:
+                return node
+
+    for part in location:
+        node = resolved(node)
+        inner = node.get("items") if isinstance(part, int) else node.get("properties", {}).get(part)
+        inner = inner or node.get("additionalProperties")
+        if not isinstance(inner, dict):
+            return []
+        node = inner
+    return list(resolved(node).get("properties", {}))
 
 
 def validated(data: Any, as_type: type[T], where: Path | str) -> T:
@@ -131,7 +171,7 @@ def validated(data: Any, as_type: type[T], where: Path | str) -> T:
     try:
         return TypeAdapter(as_type).validate_python(data)
     except ValidationError as error:
-        raise InputError(where, *first_problem(error)) from None
+        raise _one_sentence(error, as_type, where) from None
 
 
 def read_json(path: Path, as_type: type[T], what: str = "JSON file") -> T:
@@ -140,7 +180,7 @@ def read_json(path: Path, as_type: type[T], what: str = "JSON file") -> T:
     try:
         return TypeAdapter(as_type).validate_json(text)
     except ValidationError as error:
-        raise InputError(path, *first_problem(error)) from None
+        raise _one_sentence(error, as_type, path) from None
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-DIMENSIONS = ("R", "M", "N", "Q", "K")
+DIMENSIONS: tuple[str, ...] = ("R", "M", "N", "Q", "K")
 """Problem dimensions: block-row or group, row, column, kept block, reduction."""
 
 Kind = Literal["temporal", "spatial"]
@@ -60,7 +60,7 @@ class LoopNest:
                 raise ValueError(
                     f"{line!r} is no loops line; expected LEVEL temporal|spatial D1 D2 order DIMS"
                 )
-            factors = dict.fromkeys(DIMENSIONS, 1)
+            factors: dict[str, int] = dict.fromkeys(DIMENSIONS, 1)
             for word in words[2:-2]:
                 if word == "-":
                     continue

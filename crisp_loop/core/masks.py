@@ -73,7 +73,7 @@ def sparsity_of(mask: BoolArray, nm: NM, block: int) -> WeightSparsity:
         raise ValueError(f"K = {columns} holds no whole groups of {nm.m}")
     group_counts = mask.reshape(rows, columns // nm.m, nm.m).sum(axis=2)
     if group_counts.max() > nm.n:
-        row, group = np.argwhere(group_counts > nm.n)[0]
+        row, group = (int(i) for i in np.argwhere(group_counts > nm.n)[0])
         raise ValueError(
             f"row {row}, columns {group * nm.m} to {group * nm.m + nm.m - 1} keep"
             f" {group_counts[row, group]} weights, more than {nm}"

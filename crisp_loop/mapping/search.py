@@ -97,7 +97,7 @@ def _evaluated(
         }
         result = evaluate_mappings(Spec(accelerator.name, sections), factors)
         finals += [
-            (float(result.cycles[i]), float(result.energy_pJ[i]), batch.nest(i, orders))
+            (float(result.cycles[i]), float(result.energy_pJ[i]), batch.nest(int(i), orders))
             for i in np.flatnonzero(result.legal)
         ]
     return finals

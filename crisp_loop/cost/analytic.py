@@ -1,0 +1,39 @@
+"""The embedded engine: Sparseloop's model in process, nothing to install."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from crisp_loop import __version__
+from crisp_loop.core.evaluation import Evaluation
+from crisp_loop.core.progress import Progress
+from crisp_loop.core.spec import Spec
+
+
+@dataclass(frozen=True)
+class Analytic:
+    """Adapter of :func:`crisp_loop.sparseloop.model.evaluate`."""
+
+    name: str = "analytic"
+
+    def version(self) -> str:
+        """The version of this package, which the model is a part of."""
+        return __version__
+
+    def unavailable(self) -> str | None:
+        """None, except in an installation that lost the model."""
+        try:
+            found = find_spec("crisp_loop.sparseloop.model") is not None
+        except ImportError:
+            found = False
+        return None if found else "crisp_loop.sparseloop.model is missing; install crisp-loop again"
+
+    def evaluate(self, specs: Sequence[Spec], progress: Progress) -> Iterator[Evaluation]:
+        """Yield the evaluation of each spec, in order."""
+        # Here, so that a run of the native tool does not load the model.
+        from crisp_loop.sparseloop.model import evaluate
+
+        for spec in progress.track(specs, "analytic", total=len(specs)):
+            yield evaluate(spec)

@@ -1,0 +1,72 @@
+"""The cost stage: specs in, ``evaluations.json`` out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from crisp_loop.core.evaluation import Evaluation
+from crisp_loop.core.files import read_json, write_json
+from crisp_loop.core.progress import Progress, Quiet
+from crisp_loop.core.spec import Spec, load_spec
+from crisp_loop.cost.engine import AUTO, Engine, find_engine
+from crisp_loop.cost.preflight import check_energies
+
+EVALUATIONS_FILE = "evaluations.json"
+FAILED_DIRECTORY = "failed"
+
+
+def evaluate_specs(
+    paths_or_specs: Sequence[Path | Spec],
+    engine: str | Engine = AUTO,
+    out: Path | None = None,
+    progress: Progress | None = None,
+) -> list[Evaluation]:
+    """Price each spec in cycles and energy.
+
+    Args:
+        paths_or_specs: YAML files, directories of section files, or specs in memory.
+        engine: ``analytic``, ``timeloop``, ``auto`` (timeloop where it is installed, else
+            analytic), or an engine with options of your own.
+        out: The JSON file to write, for :func:`read_evaluations`. The input and log of a call
+            that timeloop-model refused are kept in ``failed/`` beside it.
+        progress: Who hears how far it is.
+
+    Returns:
+        The evaluations, in the order of the specs.
+
+    Raises:
+        CrispLoopError: a spec that cannot be read, or that the engine refuses.
+    """
+    progress = progress or Quiet()
+    specs = [item if isinstance(item, Spec) else load_spec(item) for item in paths_or_specs]
+    warnings = [f"{spec.source}: {text}" for spec in specs for text in check_energies(spec)]
+    if warnings:
+        more = f" ({len(warnings) - 1} more like this)" if len(warnings) > 1 else ""
+        progress.note(warnings[0] + more)
+    if isinstance(engine, str):
+        chosen = find_engine(engine, keep_dir=out.parent / FAILED_DIRECTORY if out else None)
+        if engine == AUTO:
+            progress.note(f"Engine: {chosen.name} ({chosen.version()})")
+        engine = chosen
+    evaluations = list(engine.evaluate(specs, progress))
+    if out is not None:
+        write_json(out, Evaluations(engine.name, engine.version(), tuple(evaluations)))
+    return evaluations
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class Evaluations:
+    """What one engine said of a list of specs."""
+
+    engine: str
+    engine_version: str
+    evaluations: tuple[Evaluation, ...]
+
+
+def read_evaluations(path: Path) -> Evaluations:
+    """The evaluations that :func:`evaluate_specs` wrote to ``path``."""
+    return read_json(path, Evaluations, "evaluations file")

@@ -1,0 +1,77 @@
+"""Files: YAML 1.2 scalars, one-sentence refusals, atomic writes."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ConfigDict
+
+from crisp_loop.core.errors import CrispLoopError
+from crisp_loop.core.files import dump_yaml, parse_yaml, replacing, validated, write_text
+
+
+def test_patterns_and_names_stay_text() -> None:
+    data = parse_yaml("nm: 2:4\nname: no\nwhen: 2026-11-21\noct: 010\nx: 1e3\ny: 1.5\nz: ~", "f")
+    assert data == {
+        "nm": "2:4", "name": "no", "when": "2026-11-21", "oct": 10, "x": 1000.0, "y": 1.5, "z": None,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("a: 1\na: 2", r"f is not valid YAML at line 2, column 1: duplicate key 'a'\."),
+        ("a: [1", r"f is not valid YAML at line \d, column \d"),
+        ("{[1]: 2}", r"f is not valid YAML at line 1, column 2"),
+        ("a: !!python/object:os.system x", r"f is not valid YAML at line 1"),
+        ("[" * 5000, r"f is not valid YAML"),
+    ],
+)
+def test_bad_yaml_ends_in_one_sentence(text: str, sentence: str) -> None:
+    with pytest.raises(CrispLoopError, match=sentence) as caught:
+        parse_yaml(text, "f")
+    assert "\n" not in str(caught.value)
+
+
+def test_dumped_yaml_reads_back() -> None:
+    data = {"nm": "2:4", "no": "no", "n": 1, "list": [1, {"a": "1e3"}]}
+    assert parse_yaml(dump_yaml(data), "f") == data
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    write_text(path, "old")
+
+    def interrupted() -> None:
+        with replacing(path) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+class Inner(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    depth: int = 1
+
+
+class Outer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    inner: Inner = Inner()
+    many: tuple[Inner, ...] = ()
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        ({"oops": 1}, r"f: oops: 'oops' cannot be used; .* known keys: inner, many"),
+        ({"inner": {"dept": 1}}, r"f: inner.dept: 'dept' .* known keys: depth\."),
+        ({"many": [{}, {"dept": 1}]}, r"f: many.1.dept: .* known keys: depth\."),
+        ({"inner": {"depth": "x"}}, r"f: inner.depth: 'x' cannot be used; .*integer"),
+    ],
+)
+def test_problems_are_told_with_their_path(data: dict, sentence: str) -> None:
+    with pytest.raises(CrispLoopError, match=sentence):
+        validated(data, Outer, "f")

@@ -1,0 +1,112 @@
+"""Lowering: GEMM shapes and density models."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crisp_loop.core.errors import CrispLoopError
+from crisp_loop.core.files import write_json
+from crisp_loop.core.layers import Layer, LayerTable, prunable
+from crisp_loop.core.masks import Masks, save_masks, sparsity_of
+from crisp_loop.core.pattern import NM
+from crisp_loop.lower.draw import Draw, kept_blocks
+from crisp_loop.lower.run import lower_network
+
+TABLE = LayerTable(
+    model="toy",
+    parameters=0,
+    layers=(
+        Layer("stem", "conv", 4, 32, (3, 3), padding=(1, 1), input_size=(8, 8), output_size=(8, 8)),
+        Layer("body", "conv", 32, 64, (3, 3), (2, 2), (1, 1), (1, 1), 1, (8, 8), (4, 4)),
+        Layer("dw", "conv", 64, 64, (3, 3), (1, 1), (1, 1), (1, 1), 64, (4, 4), (4, 4)),
+        Layer("odd", "conv", 64, 40, input_size=(4, 4), output_size=(4, 4)),
+        Layer("head", "linear", 40, 10),
+    ),
+)
+
+
+@pytest.fixture
+def layers(tmp_path: Path) -> Path:
+    write_json(tmp_path / "layers.json", TABLE)
+    return tmp_path / "layers.json"
+
+
+def test_layers_become_gemms(layers: Path, tmp_path: Path) -> None:
+    work = lower_network(layers, Draw(NM(2, 4), 16, 0.8), tmp_path)
+    shapes = {g.layer: (g.groups, g.M, g.K, g.N) for g in work.gemms}
+    assert shapes == {
+        "stem": (1, 32, 36, 64),
+        "body": (1, 64, 288, 16),
+        "dw": (64, 1, 9, 16),
+        "odd": (1, 40, 64, 16),
+        "head": (1, 10, 40, 1),
+    }
+    assert [g.weight.form for g in work.gemms] == ["dense", "hybrid", "dense", "nm", "dense"]
+    assert [g.activation_density for g in work.gemms] == [1.0, 0.6, 0.6, 0.6, 0.6]
+    assert sum(g.macs for g in work.gemms) == sum(layer.macs for layer in TABLE.layers)
+
+
+def test_sparsity_counts_all_weights(layers: Path, tmp_path: Path) -> None:
+    work = lower_network(layers, Draw(NM(2, 4), 16, 0.8), tmp_path)
+    body = 64 * 288 * 7 / 18 * 0.5  # 18 * 0.2 * 2 = 7.2 blocks of 18 are kept
+    kept = 32 * 36 + body + 64 * 9 + 40 * 64 * 0.5 + 400
+    assert work.sparsity == pytest.approx(1 - kept / sum(layer.weights for layer in TABLE.layers))
+
+
+def test_a_users_own_masks_are_taken(layers: Path, tmp_path: Path) -> None:
+    matrix = Draw(NM(1, 4), 32, 0.9).mask(64, 288, np.random.default_rng(3))
+    oihw = matrix.reshape(64, 3, 3, 32).transpose(0, 3, 1, 2)
+    save_masks(tmp_path / "m.safetensors", Masks("toy", NM(1, 4), 32, {"body": oihw}))
+    work = lower_network(layers, tmp_path / "m.safetensors", tmp_path)
+    assert work.gemms[1].weight == sparsity_of(matrix, NM(1, 4), 32)
+    assert work.gemms[3].weight.form == "dense"
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "sentence"),
+    [
+        ("nobody", (64, 288), "nobody: 'nobody' cannot be used; expected a layer of toy"),
+        ("body", (64, 32, 1, 1), r"body: .*expected \(64, 32, 3, 3\)"),
+        ("body", (64, 32, 3, 3), "body holds no 2:4 pattern"),
+    ],
+)
+def test_foreign_masks_are_refused(
+    layers: Path, tmp_path: Path, name: str, shape: tuple[int, ...], sentence: str
+) -> None:
+    mask = np.ones(shape, dtype=bool)
+    mask[0, 0] = False
+    save_masks(tmp_path / "m.safetensors", Masks("toy", NM(2, 4), 16, {name: mask}))
+    with pytest.raises(CrispLoopError, match=sentence):
+        lower_network(layers, tmp_path / "m.safetensors", tmp_path)
+    assert not (tmp_path / "workload.json").exists()
+
+
+def test_stem_head_and_depthwise_are_not_prunable() -> None:
+    assert [layer.name for layer in prunable(TABLE, 4)] == ["body", "odd"]
+
+
+@given(
+    nm=st.sampled_from([NM(1, 4), NM(2, 4), NM(3, 4)]),
+    block=st.sampled_from([16, 32]),
+    grid=st.tuples(st.integers(1, 4), st.integers(1, 6)),
+    kappa=st.floats(0.76, 0.99),
+    seed=st.integers(0, 99),
+)
+def test_drawn_masks_hold_the_pattern(
+    nm: NM, block: int, grid: tuple[int, int], kappa: float, seed: int
+) -> None:
+    mask = Draw(nm, block, kappa).mask(
+        grid[0] * block, grid[1] * block, np.random.default_rng(seed)
+    )
+    groups = mask.reshape(grid[0] * block, -1, nm.m).sum(axis=2)
+    assert set(np.unique(groups)) <= {0, nm.n}
+    per_row = mask.reshape(grid[0], block, grid[1], block).any(axis=(1, 3)).sum(axis=1)
+    assert set(per_row) == {kept_blocks(grid[1], nm, kappa)}
+
+
+def test_too_little_sparsity_for_the_pattern_is_refused(layers: Path, tmp_path: Path) -> None:
+    with pytest.raises(CrispLoopError, match=r"expected at least 0.5 \(what 2:4 alone removes\)"):
+        lower_network(layers, Draw(NM(2, 4), 16, 0.3), tmp_path)
