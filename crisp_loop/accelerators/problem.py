@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, comb, log2
 
 from crisp_loop.accelerators.schema import Accelerator, LaneQuantisation, Mode
@@ -38,6 +38,10 @@ class Problem:
         if self.pattern is None or not self.mode.lanes_hold_candidates:
             return multipliers
         return self.pattern.m * (multipliers // self.pattern.n)
+
+    def padded(self, n: int) -> Problem:
+        """The same problem with N grown to ``n`` columns; the new ones are computed for nothing."""
+        return replace(self, bounds=self.bounds | {"N": n})
 
     @property
     def lane_step(self) -> int:

@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 
 SUPPORTED_NM = ("1:4", "2:4", "3:4")
 SUPPORTED_BLOCKS = (16, 32, 64)
+_EXPECTED = f"expected N:M with 1 <= N <= M, such as {', '.join(SUPPORTED_NM)}"
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -22,7 +23,7 @@ class NM:
 
     def __post_init__(self) -> None:
         if not 1 <= self.n <= self.m:
-            raise ValueError(f"expected N:M with 1 <= N <= M, such as {', '.join(SUPPORTED_NM)}")
+            raise ValueError(_EXPECTED)
 
     @property
     def density(self) -> Fraction:
@@ -38,8 +39,8 @@ class NM:
         if isinstance(text, NM):
             return text
         match = re.fullmatch(r"\s*(\d{1,4})\s*:\s*(\d{1,4})\s*", str(text))
-        if not match:
-            raise ValueError(f"expected N:M, such as {', '.join(SUPPORTED_NM)}")
+        if not match or not 1 <= int(match[1]) <= int(match[2]):
+            raise ValueError(_EXPECTED)
         return cls(int(match[1]), int(match[2]))
 
 

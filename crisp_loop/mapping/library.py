@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from pathlib import Path
 
 from crisp_loop.accelerators import Accelerator
 from crisp_loop.core.files import parse_yaml, sha256, validated
-from crisp_loop.core.mappings import MappingFile
+from crisp_loop.core.mappings import MappingFile, read_mappings, write_mappings
 
 
 def fingerprint(accelerator: Accelerator) -> str:
     """Hash over every number of a design; a mapping tuned for other numbers is stale."""
-    return sha256(accelerator.model_dump_json())[:16]
+    told = {"priced_as", "area"}
+    numbers = accelerator.model_dump_json(
+        exclude={"title": True, "about": True, "compute": told, "levels": {"__all__": told}}
+    )
+    return sha256(numbers)[:16]
 
 
 def shipped_mappings(accelerator: Accelerator) -> MappingFile | None:
@@ -22,3 +27,13 @@ def shipped_mappings(accelerator: Accelerator) -> MappingFile | None:
     where = f"mappings/{accelerator.name}.yaml"
     loaded = validated(parse_yaml(source.read_text(encoding="utf-8"), where), MappingFile, where)
     return loaded if loaded.arch == fingerprint(accelerator) else None
+
+
+def merge_into(library: Path, found: MappingFile) -> MappingFile:
+    """Add mappings to ``<library>/<accelerator>.yaml``; those for other numbers are dropped."""
+    path = library / f"{found.accelerator}.yaml"
+    known = read_mappings(path) if path.exists() else None
+    old = known.mappings if known and known.arch == found.arch else {}
+    merged = found.model_copy(update={"mappings": dict(sorted({**old, **found.mappings}.items()))})
+    write_mappings(path, merged)
+    return merged

@@ -50,8 +50,6 @@ def estimate(
     axes = tensor_axes(problem)
     count = len(space)
     compressed = {tensor: _share(problem, tensor) for tensor in axes}
-    # A compute takes part if all its operands do; lanes that select among candidates hide it.
-    effectual = float(np.prod(list(problem.densities.values())))
     spatial = np.ones(count)
     total = 1.0
     for dim in DIMENSIONS:
@@ -59,9 +57,7 @@ def estimate(
         for i, slot in enumerate(space.slots):
             if slot.kind == "spatial":
                 spatial *= space.factors[dim][:, i]
-    cycles = total / spatial
-    if problem.mode.compute_optimization:
-        cycles = cycles * effectual
+    cycles = total / spatial * _effectual(problem)
     energy = np.zeros(count)
     for depth, level in enumerate(accelerator.levels):
         moved_read = np.zeros(count)
@@ -88,6 +84,27 @@ def estimate(
         if level.write_bandwidth:
             cycles = np.maximum(cycles, moved_write / instances / level.write_bandwidth)
     return cycles, energy
+
+
+def least_cycles(accelerator: Accelerator, problem: Problem) -> float:
+    """Cycles of the arithmetic with every lane of the design busy."""
+    lanes = 1.0
+    for slot in accelerator.dataflow:
+        if slot.kind == "spatial":
+            limits = [
+                problem.lanes(limit) if dim == "K" else limit
+                for dim, limit in slot.dims.items()
+                if limit
+            ]
+            lanes *= slot.total or float(np.prod(limits))
+    return float(np.prod([float(b) for b in problem.bounds.values()])) * _effectual(problem) / lanes
+
+
+def _effectual(problem: Problem) -> float:
+    """Share of the computes that take a cycle: lanes that hold candidates already skip."""
+    if not problem.mode.compute_optimization:
+        return 1.0
+    return float(np.prod(list(problem.densities.values())))
 
 
 def _share(problem: Problem, tensor: str) -> float:

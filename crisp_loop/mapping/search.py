@@ -12,15 +12,19 @@ from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.files import parse_yaml
 from crisp_loop.core.loops import DIMENSIONS, LoopNest
 from crisp_loop.core.spec import Spec
-from crisp_loop.mapping.screen import estimate, fitting
+from crisp_loop.mapping.screen import FloatArray, estimate, fitting, least_cycles
 from crisp_loop.mapping.space import MapSpace, mapspace
 from crisp_loop.render import render_spec
 from crisp_loop.sparseloop.model import evaluate_mappings
 
 CYCLES_TOLERANCE = 0.01
 """Mappings this close in cycles tie; energy decides among them."""
-FINALISTS = 96
-"""Candidates that are evaluated exactly, a loop order."""
+FINALISTS = 64
+"""Candidates that are evaluated exactly in a round; another round follows if none is legal."""
+PADDING_STEPS = (2, 4, 8, 16, 32, 64)
+"""N may grow to the next multiple of these where its own factors serve a design badly."""
+PADDING_LIMIT = 4 / 3
+"""Largest growth of N by padding."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +35,24 @@ class Found:
     cycles: int
     energy_pJ: float
     candidates: int
-    """Legal factor splits that were compared."""
+    """Fitting factor splits that were compared, over all loop orders and paddings."""
+
+
+@dataclass(frozen=True)
+class _Ranked:
+    """The candidates of one (padding, loop orders), with the closed forms' verdict."""
+
+    problem: Problem
+    space: MapSpace
+    orders: tuple[str, ...]
+    cycles: FloatArray
+    energy: FloatArray
 
 
 def best_mapping(accelerator: Accelerator, problem: Problem, name: str = "") -> Found:
     """The mapping with the fewest cycles; within 1 % of them, the least energy.
+
+    N is padded only where that saves more than those 1 %.
 
     Args:
         accelerator: The design.
@@ -45,32 +62,67 @@ def best_mapping(accelerator: Accelerator, problem: Problem, name: str = "") -> 
     Raises:
         CrispLoopError: no mapping fits the design.
     """
-    for relaxed in (False, True):
-        space = mapspace(accelerator, problem, relaxed)
-        if len(space):
-            space = space.take(fitting(accelerator, problem, space))
-        if len(space) and (found := _search(accelerator, problem, space)):
+    for relaxed in (False, True) if accelerator.relax else (False,):
+        ranked = _rank(accelerator, problem, relaxed)
+        if found := _decide(accelerator, ranked):
             return found
-        if not accelerator.relax:
-            break
     raise CrispLoopError(
         f"{accelerator.name}: no mapping of {name or problem.key} fits its memories;"
         " give the design more SMEM, or relax its dataflow."
     )
 
 
-def _search(accelerator: Accelerator, problem: Problem, space: MapSpace) -> Found | None:
+def _rank(accelerator: Accelerator, problem: Problem, relaxed: bool) -> list[_Ranked]:
+    """Every fitting candidate for N and for the paddings that could still win."""
+    ranked: list[_Ranked] = []
+    fewest = np.inf
+    for n in paddings(problem.bounds["N"]):
+        padded = problem.padded(n)
+        if least_cycles(accelerator, padded) >= fewest * (1 - CYCLES_TOLERANCE):
+            continue
+        space = mapspace(accelerator, padded, relaxed)
+        space = space.take(fitting(accelerator, padded, space))
+        if not len(space):
+            continue
+        for orders in product(*(slot.orders for slot in space.slots)):
+            cycles, energy = estimate(accelerator, padded, space, orders)
+            ranked.append(_Ranked(padded, space, orders, cycles, energy))
+            fewest = min(fewest, cycles.min())
+    return ranked
+
+
+def paddings(n: int) -> list[int]:
+    """N and what it may be padded to, ascending."""
+    grown = {-(-n // step) * step for step in PADDING_STEPS}
+    return [n, *sorted(size for size in grown if n < size <= n * PADDING_LIMIT)]
+
+
+def _decide(accelerator: Accelerator, ranked: list[_Ranked]) -> Found | None:
+    """The best candidate by the exact engine, tried in the order of the closed forms."""
+    if not ranked:
+        return None
+    cycles = np.concatenate([each.cycles for each in ranked])
+    energy = np.concatenate([each.energy for each in ranked])
+    source = np.repeat(np.arange(len(ranked)), [len(each.cycles) for each in ranked])
+    within = np.concatenate([np.arange(len(each.cycles)) for each in ranked])
+    best_first = np.lexsort((energy, np.floor(np.log(cycles) / CYCLES_TOLERANCE)))
     finals: list[tuple[float, float, LoopNest]] = []
-    for orders in product(*(slot.orders for slot in space.slots)):
-        cycles, energy = estimate(accelerator, problem, space, orders)
-        ranking = np.lexsort((energy, np.round(np.log(cycles) / CYCLES_TOLERANCE)))
-        finals += _evaluated(accelerator, problem, space.take(ranking[:FINALISTS]), orders)
+    for start in range(0, len(best_first), FINALISTS):
+        chosen = best_first[start : start + FINALISTS]
+        for i in np.unique(source[chosen]):
+            each = ranked[i]
+            members = within[chosen[source[chosen] == i]]
+            finals += _evaluated(accelerator, each.problem, each.space.take(members), each.orders)
+        if finals:
+            break
     if not finals:
         return None
-    fewest = min(cycles for cycles, _, _ in finals)
+    fewest = min(final[0] for final in finals)
     near = [final for final in finals if final[0] <= fewest * (1 + CYCLES_TOLERANCE)]
-    cycles, energy, nest = min(near, key=lambda final: (final[1], final[0]))
-    return Found(nest=nest, cycles=int(cycles), energy_pJ=energy, candidates=len(space))
+    final_cycles, final_energy, nest = min(
+        near, key=lambda final: (final[2].bound("N"), final[1], final[0])
+    )
+    return Found(nest, int(final_cycles), final_energy, len(cycles))
 
 
 def _evaluated(

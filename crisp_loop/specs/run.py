@@ -72,7 +72,8 @@ def _write_one(
             f"mapping/{design.name}.yaml has no mapping for layer {gemm.layer!r}"
             f" ({problem.key}); run the mapping stage again."
         )
-    texts = render_spec(design, problem, nest)
+    columns = nest.bound("N")
+    texts = render_spec(design, problem.padded(columns), nest)
     directory = root / design.name / directory_name(gemm.layer)
     directory.mkdir(parents=True)
     for name, text in texts.items():
@@ -92,7 +93,7 @@ def _write_one(
         M=gemm.M,
         K=gemm.K,
         N=gemm.N,
-        N_padding=problem.bounds["N"] - gemm.N,
+        N_padding=columns - gemm.N,
         metadata_bits=problem.metadata_bits,
         cycle_correction=problem.cycle_correction,
         ert=sha256(texts["energy.yaml"])[:12],

@@ -1,4 +1,6 @@
+import textwrap
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -229,3 +231,17 @@ def test_width_of_one_block_column_is_zero() -> None:
     packed = encode(np.ones((16, 16), np.bool_), np.ones((16, 16), np.float32), NM(4, 4), 16)
     assert packed.block_index_bits == packed.offset_bits == 0
     assert (packed.decode() == 1).all()
+
+
+@pytest.mark.parametrize(("columns", "kept"), [(5, 3), (1, 1), (4, 4)])
+def test_the_decoder_printed_in_the_documentation(columns: int, kept: int) -> None:
+    document = Path(__file__).parents[2] / "docs" / "formats.md"
+    text = document.read_text(encoding="utf-8")
+    code = text[text.index("    def words") : text.index("### Other forms")]
+    rng = np.random.default_rng(3)
+    mask = hybrid_mask(rng, (2, columns), 16, kept, NM(2, 4), False)
+    packed = encode(mask, strange_weights(rng, mask.shape), NM(2, 4), 16)
+    names = {"np": np, "K": columns * 16, "B": 16, "M": 4, "ceil_log2": width_for}
+    names |= {name: getattr(packed, name) for name in ("values", "block_indices", "offsets")}
+    exec(textwrap.dedent(code), names)
+    assert names["weight"].tobytes() == packed.decode().tobytes()

@@ -1,0 +1,342 @@
+"""``crisp-loop``: prune a network for the classes one user sees, and price what it is worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import TypeAdapter
+
+from crisp_loop import __version__
+from crisp_loop.cli.console import Bars, fail, out, told_in_one_sentence
+from crisp_loop.cli.tables import (
+    doctor_table,
+    evaluation_table,
+    layers_table,
+    packing_table,
+    pruning_table,
+)
+
+if TYPE_CHECKING:
+    from crisp_loop.pipeline import Experiment
+    from crisp_loop.report.run import Report
+
+app = typer.Typer(
+    name="crisp-loop",
+    help=(
+        "Prune a network for the classes that one user sees (CRISP), lower it to Sparseloop specs"
+        " for tensor-core designs, and say in cycles and microjoules what the pruning is worth."
+    ),
+    epilog="Start with: crisp-loop eval",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ExperimentFile = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[EXPERIMENT.yaml]", help="Experiment file; without one, the digits experiment."
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", metavar="DIR", help="Results directory. [default: runs/<name>]"),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model", "-m", metavar="NAME", help="Network, such as resnet50 (see crisp-loop layers)."
+    ),
+]
+Nm = Annotated[str | None, typer.Option("--nm", metavar="N:M", help="1:4, 2:4 or 3:4.")]
+Block = Annotated[int | None, typer.Option("--block", "-B", metavar="B", help="16, 32 or 64.")]
+Sparsity = Annotated[
+    float | None,
+    typer.Option("--sparsity", "-s", metavar="KAPPA", help="Share of weights to remove, as 0.9."),
+]
+Accelerators = Annotated[
+    str | None,
+    typer.Option(
+        "--accelerator", "-a", metavar="NAMES", help="Designs, comma-separated: dense,crisp-stc."
+    ),
+]
+EngineName = Annotated[
+    str | None,
+    typer.Option("--engine", "-e", metavar="ENGINE", help="auto, analytic or timeloop."),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option("--classes", metavar="IDS", help="The user's classes, comma-separated: 1,4,7."),
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")]
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        out.print(f"crisp-loop {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.command("eval")
+@told_in_one_sentence
+def evaluate(
+    experiment: ExperimentFile = None,
+    model: Model = None,
+    nm: Nm = None,
+    block: Block = None,
+    sparsity: Sparsity = None,
+    accelerators: Accelerators = None,
+    engine: EngineName = None,
+    classes: Classes = None,
+    seed: Seed = None,
+    out_dir: Out = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Print the per-layer table too.")
+    ] = False,
+) -> None:
+    """Run a whole experiment: prune, pack, lower, map, render, price, report.
+
+    Options override the experiment file. [b]--model[/] of a network without shipped weights draws
+    masks at the pattern:
+
+    crisp-loop eval --model resnet50 --nm 2:4 --block 64 --sparsity 0.9
+    """
+    from crisp_loop.pipeline import run_experiment
+
+    chosen = _experiment(
+        experiment, model, nm, block, sparsity, accelerators, engine, classes, seed
+    )
+    target = _directory(out_dir, chosen.run_name)
+    _show(run_experiment(chosen, target, Bars()), layers)
+
+
+@app.command()
+@told_in_one_sentence
+def prune(
+    experiment: ExperimentFile = None,
+    model: Model = None,
+    nm: Nm = None,
+    block: Block = None,
+    sparsity: Sparsity = None,
+    classes: Classes = None,
+    seed: Seed = None,
+    out_dir: Out = None,
+) -> None:
+    """Train a network on its data set and prune it with CRISP for the user's classes."""
+    from crisp_loop.pipeline.run import prune_experiment
+
+    chosen = _experiment(experiment, model, nm, block, sparsity, None, None, classes, seed)
+    target = _directory(out_dir, chosen.run_name)
+    out.print(pruning_table(prune_experiment(chosen, target, Bars())))
+    out.print(f"Weights and masks: {target}/prune", highlight=False)
+
+
+@app.command()
+@told_in_one_sentence
+def pack(
+    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS.safetensors", help="State dict.")],
+    masks: Annotated[Path, typer.Argument(metavar="MASKS.safetensors", help="Mask file.")],
+    out_dir: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Where the packed file goes.")
+    ] = Path("packed"),
+) -> None:
+    """Store pruned weights as Blocked-ELLPACK indices and N:M offsets, and count the bits."""
+    from crisp_loop.pack.run import pack_masks
+
+    out.print(packing_table(pack_masks(weights, masks, _directory(out_dir, ""), Bars())))
+    out.print(f"Packed: {out_dir}", highlight=False)
+
+
+@app.command("map")
+@told_in_one_sentence
+def map_layers(
+    experiment: ExperimentFile = None,
+    model: Model = None,
+    nm: Nm = None,
+    block: Block = None,
+    sparsity: Sparsity = None,
+    accelerators: Accelerators = None,
+    seed: Seed = None,
+    into: Annotated[
+        Path, typer.Option("--into", metavar="DIR", help="Library of mapping files to add to.")
+    ] = Path("mappings"),
+    out_dir: Out = None,
+) -> None:
+    """Find a mapping for each layer on each design, and add them to a library.
+
+    Mappings in the package's own library are used without a search by later runs.
+    """
+    from crisp_loop.mapping.library import merge_into
+    from crisp_loop.pipeline.run import map_experiment
+
+    chosen = _experiment(experiment, model, nm, block, sparsity, accelerators, None, None, seed)
+    found = map_experiment(chosen, _directory(out_dir, chosen.run_name), Bars())
+    for each in found.values():
+        merged = merge_into(_directory(into, ""), each)
+        out.print(f"{into}/{each.accelerator}.yaml: {len(merged.mappings)} mappings")
+
+
+@app.command()
+@told_in_one_sentence
+def specs(
+    experiment: ExperimentFile = None,
+    model: Model = None,
+    nm: Nm = None,
+    block: Block = None,
+    sparsity: Sparsity = None,
+    accelerators: Accelerators = None,
+    seed: Seed = None,
+    out_dir: Out = None,
+) -> None:
+    """Render Sparseloop specs, one directory a layer and design, with a mapping for each."""
+    from crisp_loop.pipeline.run import prepare_specs
+
+    chosen = _experiment(experiment, model, nm, block, sparsity, accelerators, None, None, seed)
+    run = prepare_specs(chosen, _directory(out_dir, chosen.run_name), Bars())
+    out.print(f"Specs: {run.specs}", highlight=False)
+    out.print(f"Price one with: crisp-loop cost {run.specs}/DESIGN/LAYER", highlight=False)
+
+
+@app.command()
+@told_in_one_sentence
+def cost(
+    specs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SPEC...", help="YAML files with all sections, or directories of section files."
+        ),
+    ],
+    engine: EngineName = "auto",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print every figure of every level as JSON.")
+    ] = False,
+) -> None:
+    """Price rendered or hand-written Sparseloop specs in cycles and microjoules."""
+    from crisp_loop.core.evaluation import Evaluation
+    from crisp_loop.cost.run import evaluate_specs
+
+    evaluations = evaluate_specs(specs, engine=engine or "auto", progress=Bars())
+    if as_json:
+        print(TypeAdapter(list[Evaluation]).dump_json(evaluations, indent=1).decode())
+    else:
+        out.print(evaluation_table(evaluations))
+
+
+@app.command()
+@told_in_one_sentence
+def report(
+    results: Annotated[
+        Path, typer.Argument(metavar="RESULTS", help="A run's directory, or its results.csv.")
+    ],
+    layers: Annotated[
+        bool, typer.Option("--layers/--no-layers", help="Print the per-layer table too.")
+    ] = True,
+) -> None:
+    """Show a run's results; from a run's directory, write its tables and figure anew."""
+    from crisp_loop.pipeline.run import RunDirectory
+    from crisp_loop.report.run import report_of_table, write_report
+
+    if results.is_file():
+        _show(report_of_table(results), layers)
+        return
+    run = RunDirectory(results)
+    if not run.manifest.is_file() or not run.evaluations.is_file():
+        fail(f"{results} is no run's directory; expected specs/manifest.json and cost/ in it.")
+    _show(write_report(run.manifest, run.evaluations, results), layers)
+
+
+@app.command()
+@told_in_one_sentence
+def layers(
+    model: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="A network's name; none lists them.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+) -> None:
+    """List a network's layers with their GEMM shapes, traced from its definition."""
+    from crisp_loop.networks.registry import NETWORKS, network
+    from crisp_loop.networks.trace import layer_table
+
+    if model is None:
+        out.print("Networks: " + ", ".join(NETWORKS), highlight=False)
+        return
+    table = layer_table(model, network(model).input_shape)
+    if as_json:
+        print(TypeAdapter(type(table)).dump_json(table, indent=1).decode())
+    else:
+        out.print(layers_table(table))
+
+
+@app.command()
+@told_in_one_sentence
+def doctor() -> None:
+    """Say which engines, tools and energy tables are usable here, and why not."""
+    from crisp_loop.cost.doctor import diagnose
+
+    out.print(doctor_table(diagnose()))
+
+
+def _experiment(
+    file: Path | None,
+    model: str | None,
+    nm: str | None,
+    block: int | None,
+    sparsity: float | None,
+    accelerators: str | None,
+    engine: str | None,
+    classes: str | None,
+    seed: int | None,
+) -> Experiment:
+    """The experiment of a command: the file's (or the default one), with options on top."""
+    from crisp_loop.pipeline import load_experiment
+
+    pattern = {"nm": nm, "block": block, "sparsity": sparsity, "seed": seed}
+    options = {
+        "network": model,
+        "prune": _given(pattern) or None,
+        "accelerators": _listed(accelerators),
+        "engine": engine,
+        "user_classes": _listed(classes),
+    }
+    return load_experiment(file, _given(options))
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if value is not None}
+
+
+def _listed(text: str | None) -> list[str] | None:
+    return [part.strip() for part in text.split(",") if part.strip()] if text is not None else None
+
+
+def _directory(out_dir: Path | None, name: str) -> Path:
+    """Where results go; refused before any work when a file stands there."""
+    target = out_dir or Path("runs") / name
+    if target.exists() and not target.is_dir():
+        fail(f"--out: {target} is a file; expected a directory for the results.")
+    return target
+
+
+def _show(report: Report, layers: bool) -> None:
+    from crisp_loop.report.table import layers_for_terminal, totals_for_terminal
+
+    if layers:
+        out.print(layers_for_terminal(report.results, report.baseline))
+    out.print(totals_for_terminal(report.totals))
+    for file in report.files:
+        out.print(f"  {file}", style="dim", highlight=False)
+
+
+def run() -> None:
+    """Entry point of the ``crisp-loop`` command."""
+    app()
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,106 @@
+"""Tables for the terminal that belong to no stage of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from crisp_loop.core.evaluation import Evaluation
+from crisp_loop.core.layers import LayerTable
+
+if TYPE_CHECKING:
+    from crisp_loop.cost.doctor import Finding
+    from crisp_loop.pack.run import PackSummary
+    from crisp_loop.prune.results import PruneSummary
+
+
+def evaluation_table(evaluations: Sequence[Evaluation]) -> Table:
+    """One row a spec."""
+    table = _table("spec", "cycles", "energy µJ", "utilization", "bottleneck", "engine")
+    for each in evaluations:
+        table.add_row(
+            Text(each.spec, overflow="fold"),
+            f"{each.cycles:,}",
+            f"{each.energy_uJ:,.3f}",
+            f"{each.utilization:.1%}",
+            each.bottleneck,
+            f"{each.engine} {each.engine_version}",
+        )
+    return table
+
+
+def layers_table(layers: LayerTable) -> Table:
+    """One row a layer, sums below."""
+    table = _table("layer", "kind", "kernel", "groups", "S", "K", "N", "weights", "MACs")
+    for layer in layers.layers:
+        table.add_row(
+            layer.name,
+            "depthwise" if layer.depthwise else layer.kind,
+            "x".join(map(str, layer.kernel)),
+            str(layer.groups),
+            f"{layer.S:,}",
+            f"{layer.K:,}",
+            f"{layer.N:,}",
+            f"{layer.weights:,}",
+            f"{layer.macs:,}",
+        )
+    table.title = f"{layers.model}: {layers.parameters:,} parameters"
+    table.caption = (
+        f"{len(layers.layers)} layers, {sum(each.weights for each in layers.layers):,} weights,"
+        f" {sum(each.macs for each in layers.layers):,} MACs"
+    )
+    return table
+
+
+def pruning_table(summary: PruneSummary) -> Table:
+    """Accuracy on the user's classes, and what was pruned."""
+    table = _table("weights", "all outputs", "among the user's classes")
+    for name, scores in (
+        ("dense, as trained on all classes", summary.dense),
+        ("dense, fine-tuned (upper bound)", summary.dense_finetuned),
+        ("pruned", summary.pruned),
+    ):
+        test = scores.test
+        table.add_row(name, f"{test.top1:.1%}", f"{test.top1_among_user_classes:.1%}")
+    classes = ", ".join(map(str, summary.user_classes))
+    table.title = f"{summary.network} on {summary.dataset}, test accuracy on classes {classes}"
+    table.caption = (
+        f"{summary.config.nm} in blocks of {summary.config.block}: sparsity {summary.sparsity:.2%}"
+        f" of the prunable weights, {summary.sparsity_all:.2%} of all"
+    )
+    return table
+
+
+def packing_table(summary: PackSummary) -> Table:
+    """Bits of the packed layers, in all."""
+    table = _table("bits", "total")
+    for name, column in (
+        ("values", "value_bits"),
+        ("block indices", "block_index_bits"),
+        ("N:M offsets", "offset_bits"),
+        ("metadata", "metadata_bits"),
+    ):
+        table.add_row(name, f"{summary.total(column):,}")
+    table.caption = f"{len(summary.layers)} layers; each one: {summary.storage}"
+    return table
+
+
+def doctor_table(findings: Sequence[Finding]) -> Table:
+    """One row a finding."""
+    table = Table("", "what", "found", "what to do", box=SIMPLE_HEAD)
+    for finding in findings:
+        mark = Text("yes", style="green") if finding.usable else Text("no", style="yellow")
+        table.add_row(mark, finding.name, Text(finding.detail), Text(finding.remedy))
+    return table
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=SIMPLE_HEAD)
+    table.add_column(first)
+    for name in others:
+        table.add_column(name, justify="right")
+    return table

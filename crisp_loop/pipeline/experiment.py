@@ -1,0 +1,122 @@
+"""The experiment: everything that decides a run's results, in one YAML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from crisp_loop.accelerators import load_accelerator
+from crisp_loop.core.errors import CrispLoopError
+from crisp_loop.core.files import read_yaml, validated
+from crisp_loop.cost.engine import AUTO, ENGINES
+from crisp_loop.networks.registry import NETWORKS
+from crisp_loop.prune.config import PruneConfig
+
+PRUNE, DRAW = "prune", "draw"
+
+
+class Experiment(BaseModel):
+    """One experiment. Every field has a default; the defaults are the digits experiment."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^([A-Za-z0-9][A-Za-z0-9_.-]*)?$", max_length=100)] = ""
+    """Results go to ``runs/<name>``; without one, the name tells network and pattern."""
+    network: str = "digits-resnet"
+    """A network's name (``crisp-loop layers`` lists them)."""
+    masks: str = ""
+    """``prune``: train on ``data`` and prune with CRISP. ``draw``: random masks at the pattern,
+    for networks whose weights are not at hand. Else the path of a mask file. Without a value,
+    ``prune`` where the network has a data set at hand, else ``draw``."""
+    data: str = "digits"
+    """Data set to train and prune on."""
+    user_classes: tuple[int, ...] = (1, 4, 7)
+    """The classes that the user sees; pruning keeps what they need."""
+    prune: PruneConfig = PruneConfig()
+    """Pattern, sparsity, and how the network is trained, scored and fine-tuned."""
+    accelerators: tuple[str, ...] = ("dense", "nvidia-stc", "dstc", "crisp-stc")
+    """Designs to compare: names of ``arch/*.yaml``, or paths of your own."""
+    activation_density: Annotated[float, Field(gt=0, le=1)] = 0.6
+    """Share of non-zero activations, for designs that skip zeros in them."""
+    engine: str = AUTO
+    """What prices the specs: ``analytic``, ``timeloop``, or ``auto``."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_that_depend(cls, data: Any) -> Any:
+        """Fill in ``masks`` from what the rest says."""
+        if not isinstance(data, dict):
+            return data
+        data = dict(data)
+        shipped = data.get("network", "digits-resnet") == "digits-resnet"
+        data.setdefault("masks", PRUNE if shipped else DRAW)
+        return data
+
+    @property
+    def run_name(self) -> str:
+        """Name of the results directory."""
+        nm, kappa = self.prune.nm, round(100 * self.prune.sparsity, 4)
+        pattern = f"{nm.n}of{nm.m}-b{self.prune.block}-s{kappa:g}"
+        return self.name or f"{self.network}-{pattern}"
+
+    @field_validator("network")
+    @classmethod
+    def _network_is_known(cls, network: str) -> str:
+        return _one_of(network, NETWORKS, "network")
+
+    @field_validator("engine")
+    @classmethod
+    def _engine_is_known(cls, engine: str) -> str:
+        return _one_of(engine, (AUTO, *ENGINES), "engine")
+
+    @field_validator("accelerators")
+    @classmethod
+    def _accelerators_are_known(cls, accelerators: tuple[str, ...]) -> tuple[str, ...]:
+        if not accelerators:
+            raise ValueError("expected at least one accelerator")
+        for name in accelerators:
+            try:
+                load_accelerator(name)
+            except CrispLoopError as error:
+                raise ValueError(str(error)) from None
+        return tuple(dict.fromkeys(accelerators))
+
+
+def load_experiment(path: Path | None, overrides: dict[str, Any] | None = None) -> Experiment:
+    """The experiment in ``path`` (the default one if None) with ``overrides`` on top.
+
+    Raises:
+        CrispLoopError: no such file, not YAML, an unknown key (the known ones are named), or a
+            value that cannot be used.
+    """
+    data: Any = {}
+    where: Path | str = "command line"
+    if path is not None:
+        data, where = read_yaml(path, "experiment file"), path
+        if not isinstance(data, dict):
+            raise CrispLoopError(
+                f"{path} holds no experiment; expected keys such as network, prune, accelerators."
+            )
+    return validated(_over(data, overrides or {}), Experiment, where)
+
+
+def _over(data: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
+    """``overrides`` on top of ``data``, section by section."""
+    merged = dict(data)
+    for key, value in overrides.items():
+        below = merged.get(key)
+        nested = isinstance(below, dict) and isinstance(value, dict)
+        merged[key] = _over(below, value) if nested else value
+    return merged
+
+
+def _one_of(value: str, known: Any, what: str) -> str:
+    if value not in known:
+        raise ValueError(f"expected a {what} of {_or(known)}")
+    return value
+
+
+def _or(options: Any) -> str:
+    return ", ".join(map(str, options))

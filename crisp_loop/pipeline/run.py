@@ -1,0 +1,169 @@
+"""Run an experiment: each stage reads what the one before it wrote."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from crisp_loop.core.files import dump_yaml, read_json, write_json, write_text
+from crisp_loop.core.manifest import Manifest
+from crisp_loop.core.mappings import MappingFile
+from crisp_loop.core.progress import Progress, Quiet
+from crisp_loop.cost.run import evaluate_specs
+from crisp_loop.lower.draw import Draw
+from crisp_loop.lower.run import lower_network
+from crisp_loop.mapping.run import map_workload
+from crisp_loop.networks.registry import network
+from crisp_loop.networks.trace import layer_table
+from crisp_loop.pack.run import pack_masks
+from crisp_loop.pipeline.experiment import DRAW, PRUNE, Experiment
+from crisp_loop.prune.results import PruneSummary
+from crisp_loop.prune.run import prune_network
+from crisp_loop.report.run import Report, write_report
+from crisp_loop.specs.run import BASELINE, write_specs
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Where each stage's files are."""
+
+    root: Path
+
+    @property
+    def experiment(self) -> Path:
+        """The experiment as it was run, defaults filled in."""
+        return self.root / "experiment.yaml"
+
+    @property
+    def prune(self) -> Path:
+        """Trained weights, masks, layer table."""
+        return self.root / "prune"
+
+    @property
+    def layers(self) -> Path:
+        """The layer table."""
+        return self.prune / "layers.json"
+
+    @property
+    def masks(self) -> Path:
+        """The masks that pruning found."""
+        return self.prune / "masks.safetensors"
+
+    @property
+    def weights(self) -> Path:
+        """The masked weights."""
+        return self.prune / "weights.safetensors"
+
+    @property
+    def summary(self) -> Path:
+        """Accuracy and sparsity after pruning."""
+        return self.prune / "summary.json"
+
+    @property
+    def pack(self) -> Path:
+        """Packed weights and the storage table."""
+        return self.root / "pack"
+
+    @property
+    def workload(self) -> Path:
+        """The GEMMs."""
+        return self.root / "lower" / "workload.json"
+
+    @property
+    def mapping(self) -> Path:
+        """Mappings, one file a design."""
+        return self.root / "mapping"
+
+    @property
+    def specs(self) -> Path:
+        """Rendered specs."""
+        return self.root / "specs"
+
+    @property
+    def manifest(self) -> Path:
+        """Which spec stands for which layer on which design."""
+        return self.specs / "manifest.json"
+
+    @property
+    def evaluations(self) -> Path:
+        """What the engine said."""
+        return self.root / "cost" / "evaluations.json"
+
+
+def run_experiment(experiment: Experiment, out: Path, progress: Progress | None = None) -> Report:
+    """The whole flow; results and every intermediate file land under ``out``.
+
+    Training and pruning are kept when nothing that decides them has changed, so a run that was
+    stopped, or that differs only in its designs, goes on from there.
+    """
+    progress = progress or Quiet()
+    run = prepare_specs(experiment, out, progress)
+    evaluate_specs(
+        spec_directories(run), engine=experiment.engine, out=run.evaluations, progress=progress
+    )
+    return write_report(run.manifest, run.evaluations, run.root)
+
+
+def prepare_specs(experiment: Experiment, out: Path, progress: Progress) -> RunDirectory:
+    """Every stage up to rendered specs."""
+    map_experiment(experiment, out, progress)
+    run = RunDirectory(out)
+    designs = with_baseline(experiment.accelerators)
+    write_specs(run.workload, run.mapping, designs, run.specs, progress)
+    return run
+
+
+def map_experiment(experiment: Experiment, out: Path, progress: Progress) -> dict[str, MappingFile]:
+    """Every stage up to mappings."""
+    run = RunDirectory(out)
+    write_text(run.experiment, dump_yaml(experiment.model_dump(mode="json")))
+    masks = obtain_masks(experiment, run, progress)
+    lower_network(run.layers, masks, run.workload.parent, experiment.activation_density, progress)
+    designs = with_baseline(experiment.accelerators)
+    return map_workload(run.workload, designs, run.mapping, progress)
+
+
+def prune_experiment(experiment: Experiment, out: Path, progress: Progress) -> PruneSummary:
+    """Train and prune; an earlier result in ``out`` that the same options led to is kept."""
+    run = RunDirectory(out)
+    written = (run.summary, run.layers, run.masks, run.weights)
+    if all(file.is_file() for file in written):
+        known = read_json(run.summary, PruneSummary, "summary of the pruning")
+        asked = (experiment.network, experiment.data, experiment.user_classes, experiment.prune)
+        if asked == (known.network, known.dataset, known.user_classes, known.config):
+            progress.note(f"Masks and weights of an earlier run with these options: {run.prune}")
+            return known
+    return prune_network(
+        experiment.network,
+        experiment.data,
+        experiment.user_classes,
+        experiment.prune,
+        out,
+        progress=progress,
+    )
+
+
+def obtain_masks(experiment: Experiment, run: RunDirectory, progress: Progress) -> Path | Draw:
+    """Masks by pruning, from a file, or as a draw; the layer table lies beside them."""
+    if experiment.masks == PRUNE:
+        prune_experiment(experiment, run.root, progress)
+        pack_masks(run.weights, run.masks, run.pack, progress)
+        return run.masks
+    entry = network(experiment.network)
+    table = layer_table(experiment.network, entry.input_shape)
+    write_json(run.layers, table)
+    pattern = experiment.prune
+    if experiment.masks == DRAW:
+        return Draw(pattern.nm, pattern.block, pattern.sparsity, pattern.seed)
+    return Path(experiment.masks)
+
+
+def with_baseline(accelerators: tuple[str, ...]) -> tuple[str, ...]:
+    """The designs with the one that every ratio is relative to, first."""
+    return tuple(dict.fromkeys((BASELINE, *accelerators)))
+
+
+def spec_directories(run: RunDirectory) -> list[Path]:
+    """The rendered specs in the manifest's order."""
+    manifest = read_json(run.manifest, Manifest, "manifest")
+    return [run.specs / entry.spec for entry in manifest.entries]

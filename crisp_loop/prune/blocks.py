@@ -1,0 +1,136 @@
+"""Uniform block pruning: rank columns across layers (CRISP, Algorithm 1, lines 5 to 10).
+
+A "column" is a rank, not a place: column o of a layer holds the o-th smallest block of every
+block-row. Pruning whole columns makes every block-row keep the same number of blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from crisp_loop.core.errors import CrispLoopError
+
+ScoreNorm = Literal["none", "mean", "per_param"]
+
+
+@dataclass(frozen=True)
+class RankColumns:
+    """The rank columns of one layer at one iteration."""
+
+    order: Tensor
+    """int64, block-rows x block-columns: places of a row's blocks, worst first. The blocks that
+    are pruned already come before all others."""
+    scores: Tensor
+    """float64, one a rank: c_o, the sum of the o-th smallest block score of every row."""
+    pruned: int
+    """Columns pruned already; their scores are 0."""
+    column_weights: int
+    """Weights that pruning one more column sets to zero: S * B * N/M."""
+
+    @property
+    def columns(self) -> int:
+        """Number of rank columns, K/B."""
+        return len(self.scores)
+
+
+def block_scores(saliency: Tensor, block: int) -> Tensor:
+    """s_j, the saliency summed over each B x B block (Algorithm 1, line 5).
+
+    Args:
+        saliency: S x K, zero for weights that are pruned already.
+        block: B, which divides S and K.
+
+    Returns:
+        float64, S/B x K/B; entry (i, j) is the block of rows i*B.. and columns j*B...
+    """
+    rows, columns = saliency.shape
+    grid = saliency.double().reshape(rows // block, block, columns // block, block)
+    return grid.sum(dim=(1, 3))
+
+
+def rank_columns(scores: Tensor, kept: Tensor, column_weights: int) -> RankColumns:
+    """Sort every block-row and sum over rows rank by rank (lines 6 and 7).
+
+    Args:
+        scores: block-rows x block-columns, finite, not negative.
+        kept: Boolean of the same shape, False for blocks that are pruned already; every row
+            has the same number of them.
+        column_weights: As in :class:`RankColumns`.
+    """
+    # Pruned blocks sort first whatever their score, so masks nest over the iterations.
+    keys = scores.double().masked_fill(~kept, -1.0)
+    ranked = keys.sort(dim=1, stable=True)
+    pruned = int((~kept[0]).sum())
+    sums = ranked.values.sum(dim=0)
+    sums[:pruned] = 0.0
+    return RankColumns(ranked.indices, sums, pruned, column_weights)
+
+
+def comparable_scores(layer: RankColumns, norm: ScoreNorm) -> Tensor:
+    """c_o made comparable between layers; the order inside a layer never changes.
+
+    ``mean`` divides by the layer's mean over all its ranks, the pruned ones counting as 0, so
+    that a layer which lost much already is not treated like an untouched one.
+    """
+    if norm == "mean":
+        mean = layer.scores.mean()
+        return layer.scores / mean if mean > 0 else layer.scores
+    if norm == "per_param":
+        return layer.scores / layer.column_weights
+    return layer.scores
+
+
+def choose_columns(
+    layers: Mapping[str, RankColumns], zeros: int, norm: ScoreNorm = "none"
+) -> dict[str, int]:
+    """How many rank columns each layer loses (lines 8 and 9): the smallest first, globally.
+
+    Args:
+        layers: The layers' columns.
+        zeros: Weights that block pruning has to set to zero in total, those of columns pruned
+            already included. The budget counts weights, not columns.
+        norm: How layers compare.
+
+    Returns:
+        Pruned columns of each layer, none fewer than before. Pruning stops with the column that
+        reaches ``zeros``. Every block-row keeps at least one block (collapse guard).
+
+    Raises:
+        CrispLoopError: all but one column of every layer are pruned and ``zeros`` not reached.
+    """
+    chosen = {name: layer.pruned for name, layer in layers.items()}
+    done = sum(layer.pruned * layer.column_weights for layer in layers.values())
+    candidates = [
+        # Rank and position decide between equals, so a column never goes before a lower rank.
+        (score, rank, position, name)
+        for position, (name, layer) in enumerate(layers.items())
+        for rank, score in enumerate(comparable_scores(layer, norm).tolist())
+        if layer.pruned <= rank < layer.columns - 1
+    ]
+    for _, rank, _, name in sorted(candidates):
+        if done >= zeros:
+            break
+        chosen[name] = rank + 1
+        done += layers[name].column_weights
+    if done < zeros:
+        raise CrispLoopError(
+            f"Block pruning can remove {done} weights and keep a block in every block-row, but the"
+            f" sparsity asks for {zeros}; lower the sparsity or the block side."
+        )
+    return chosen
+
+
+def kept_blocks(layer: RankColumns, pruned: int) -> Tensor:
+    """Boolean block-rows x block-columns: each row without its ``pruned`` worst blocks."""
+    kept = torch.ones_like(layer.order, dtype=torch.bool)
+    return kept.scatter_(1, layer.order[:, :pruned], False)
+
+
+def expand_blocks(kept: Tensor, block: int) -> Tensor:
+    """A mask of blocks as a mask of weights, S x K."""
+    return kept.repeat_interleave(block, dim=0).repeat_interleave(block, dim=1)

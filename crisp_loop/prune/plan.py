@@ -1,0 +1,120 @@
+"""Which layers are pruned, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from crisp_loop.core.errors import CrispLoopError, InputError
+from crisp_loop.core.layers import Layer, LayerTable
+from crisp_loop.prune.config import PruneConfig, as_fraction
+from crisp_loop.prune.schedule import weights_to_prune
+
+Form = Literal["hybrid", "nm", "dense"]
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """What happens to one layer."""
+
+    layer: Layer
+    form: Form
+    """``hybrid``: N:M inside blocks; ``nm``: N:M alone; ``dense``: left alone."""
+    reason: str
+    """Why it is not hybrid; empty if it is."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What happens to every layer of a network, in execution order."""
+
+    layers: tuple[LayerPlan, ...]
+
+    def of_form(self, *forms: Form) -> tuple[Layer, ...]:
+        """The layers with one of ``forms``."""
+        return tuple(entry.layer for entry in self.layers if entry.form in forms)
+
+    @property
+    def prunable(self) -> tuple[Layer, ...]:
+        """The layers whose weights the target sparsity counts: hybrid and N:M ones."""
+        return self.of_form("hybrid", "nm")
+
+
+def plan_layers(table: LayerTable, config: PruneConfig) -> Plan:
+    """Decide for every layer of ``table``.
+
+    Dense are: the stem (first layer that runs, if a convolution) and the head (last one, if
+    linear) unless asked; grouped and depthwise convolutions; layers whose input channels M does
+    not divide; what ``exclude`` names. N:M only are layers with a side that B does not divide.
+
+    Raises:
+        InputError: ``exclude`` names a layer that is not there, or the sparsity is out of reach.
+        CrispLoopError: no layer is left to prune.
+    """
+    for pattern in config.exclude:
+        if not any(fnmatchcase(layer.name, pattern) for layer in table.layers):
+            names = ", ".join(layer.name for layer in table.layers[:6])
+            raise InputError(
+                "prune",
+                "exclude",
+                pattern,
+                f"no conv or linear layer of {table.model} is called so; it has {names}, ...",
+            )
+    entries: list[LayerPlan] = []
+    for position, layer in enumerate(table.layers):
+        stem = position == 0 and layer.kind == "conv"
+        head = position == len(table.layers) - 1 and layer.kind == "linear"
+        form, reason = _decide(layer, config, stem=stem, head=head)
+        entries.append(LayerPlan(layer, form, reason))
+    plan = Plan(tuple(entries))
+    if not plan.prunable:
+        why = "; ".join(sorted({entry.reason for entry in entries})) or "no such layer was found"
+        raise CrispLoopError(f"{table.model} has no conv or linear layer to prune: {why}.")
+    _check_reachable(plan, config)
+    return plan
+
+
+def _decide(layer: Layer, config: PruneConfig, *, stem: bool, head: bool) -> tuple[Form, str]:
+    nm, block = config.nm, config.block
+    if any(fnmatchcase(layer.name, pattern) for pattern in config.exclude):
+        return "dense", "excluded"
+    if stem and not config.prune_stem:
+        return "dense", "stem"
+    if head and not config.prune_head:
+        return "dense", "head"
+    if layer.groups > 1:
+        return "dense", "depthwise" if layer.depthwise else "grouped"
+    if layer.in_channels % nm.m:
+        # Groups run along input channels and may not reach into the next kernel position.
+        return "dense", f"{layer.in_channels} input channels are not a multiple of {nm.m}"
+    if layer.S % block or layer.K % block:
+        return "nm", f"blocks of {block} do not divide {layer.S} x {layer.K}"
+    if layer.K == block:
+        return "nm", f"each block-row has one block of {block}, which stays"
+    return "hybrid", ""
+
+
+def column_weights(layer: Layer, config: PruneConfig) -> int:
+    """Weights that one rank column of ``layer`` holds after N:M pruning: S * B * N/M."""
+    return layer.S * config.block * config.nm.n // config.nm.m
+
+
+def _check_reachable(plan: Plan, config: PruneConfig) -> None:
+    """Refuse a sparsity that the collapse guard and the N:M-only layers put out of reach."""
+    weights = sum(layer.weights for layer in plan.prunable)
+    least = 0
+    for layer in plan.of_form("nm"):
+        least += layer.weights * config.nm.n // config.nm.m
+    for layer in plan.of_form("hybrid"):
+        least += column_weights(layer, config)
+    if weights_to_prune(as_fraction(config.sparsity), weights) > weights - least:
+        # Rounded down, so that the value named here is itself accepted.
+        most = int((1 - least / weights) * 1000) / 1000
+        raise InputError(
+            "prune",
+            "sparsity",
+            config.sparsity,
+            f"with blocks of {config.block}, one kept in each block-row, and N:M alone where"
+            f" blocks do not fit, the most is {most:.3f}",
+        )

@@ -1,0 +1,109 @@
+"""What the pruning stage reports: ``prune/summary.json``."""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from crisp_loop.core.masks import Masks, matrix_view, sparsity_of
+from crisp_loop.prune.config import PruneConfig
+from crisp_loop.prune.crisp import IterationReport
+from crisp_loop.prune.finetune import Accuracy
+from crisp_loop.prune.plan import Form, Plan
+
+_config = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=_config)
+class Scores:
+    """Accuracy of one set of weights on samples of the user's classes."""
+
+    val: Accuracy
+    """For choosing settings."""
+    test: Accuracy
+    """For reporting."""
+
+
+@dataclass(frozen=True, config=_config)
+class LayerReport:
+    """One conv or linear layer after pruning."""
+
+    name: str
+    form: Form
+    reason: str
+    """Why the layer is not hybrid; empty if it is."""
+    S: int
+    K: int
+    nnz: int
+    """Weights that the mask keeps; S * K in a dense layer."""
+    block_columns: int | None
+    """K/B; None unless hybrid."""
+    kept_blocks: int | None
+    """K'/B, blocks that every block-row keeps; None unless hybrid."""
+
+
+@dataclass(frozen=True, config=_config)
+class PruneSummary:
+    """One run of the pruning stage."""
+
+    network: str
+    dataset: str
+    user_classes: tuple[int, ...]
+    config: PruneConfig
+    """Every option, the seed included."""
+    samples: int
+    """Training samples of the user's classes that scoring and fine-tuning used."""
+    dense: Scores
+    """The dense network as trained on all classes."""
+    dense_finetuned: Scores
+    """The dense network fine-tuned on the user's classes, for as many epochs as the pruned one:
+    the upper bound."""
+    pruned: Scores
+    sparsity: float
+    """Zeros among the weights of the prunable layers: what ``config.sparsity`` asked for."""
+    sparsity_all: float
+    """Zeros among the weights of all conv and linear layers, stem, depthwise and head included."""
+    parameters: int
+    """All parameters of the dense network."""
+    prunable_weights: int
+    all_weights: int
+    """Weights of all conv and linear layers, biases and norms excluded."""
+    macs_ratio: float
+    """Multiply-accumulates with non-zero weights over those of the dense network."""
+    iterations: tuple[IterationReport, ...]
+    layers: tuple[LayerReport, ...]
+    """In execution order."""
+    dense_weights: str
+    """Where the dense weights came from: ``trained``, ``reused``, or the given file."""
+    seconds: dict[str, float]
+    """Wall-clock time of each phase."""
+    versions: dict[str, str]
+
+
+def layer_reports(plan: Plan, masks: Masks) -> tuple[LayerReport, ...]:
+    """The report of every layer of ``plan``, counted from the masks themselves."""
+    reports: list[LayerReport] = []
+    for entry in plan.layers:
+        layer = entry.layer
+        mask = masks.layers.get(layer.name)
+        columns = kept = None
+        nnz = layer.weights
+        if mask is not None:
+            found = sparsity_of(matrix_view(mask), masks.nm, masks.block)
+            nnz = found.nnz
+            if entry.form == "hybrid":
+                columns = layer.K // masks.block
+                kept = columns if found.kept_blocks is None else found.kept_blocks
+        reports.append(
+            LayerReport(
+                name=layer.name,
+                form=entry.form,
+                reason=entry.reason,
+                S=layer.S,
+                K=layer.K,
+                nnz=nnz,
+                block_columns=columns,
+                kept_blocks=kept,
+            )
+        )
+    return tuple(reports)

@@ -1,0 +1,178 @@
+"""One row a layer and accelerator: the manifest joined with the evaluations."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pandas as pd
+
+from crisp_loop.core.errors import CrispLoopError
+from crisp_loop.core.evaluation import Evaluation, Evaluations
+from crisp_loop.core.manifest import Manifest, SpecEntry
+
+COLUMNS = (
+    "model",
+    "layer",
+    "accelerator",
+    "n",
+    "m",
+    "block",
+    "weight_density",
+    "activation_density",
+    "M",
+    "K",
+    "N",
+    "N_padding",
+    "cycles_model",
+    "cycles",
+    "energy_uJ",
+    "edp",
+    "utilization",
+    "bottleneck",
+    "dram_words",
+    "smem_words",
+    "metadata_bits",
+    "speedup",
+    "energy_gain",
+    "engine",
+    "engine_version",
+    "ert",
+    "mapping",
+)
+"""Columns of ``results.csv``; ``docs/results-table.md`` says what each one means."""
+
+MAYBE_EMPTY = ("block", "dram_words", "smem_words")
+"""Whole-number columns that may hold nothing."""
+
+Row = dict[str, object]
+
+
+def results_table(
+    manifest: Manifest, evaluations: Evaluations, manifest_path: Path
+) -> pd.DataFrame:
+    """The results with the columns of :data:`COLUMNS`, layer by layer.
+
+    Layers, and designs within a layer, keep the manifest's order.
+
+    Args:
+        manifest: Which spec stands for which layer.
+        evaluations: What the engine said of the specs.
+        manifest_path: The manifest's file, which its specs' paths are relative to.
+
+    Raises:
+        CrispLoopError: an empty manifest, a spec without an evaluation, a layer that stands
+            there twice, or a layer without its baseline.
+    """
+    if not manifest.entries:
+        raise CrispLoopError(f"{manifest_path} lists no specs; there is nothing to report.")
+    found = _Lookup(evaluations, manifest_path.parent)
+    rows: dict[tuple[str, str, str], Row] = {}
+    for entry in manifest.entries:
+        key = (entry.model, entry.layer, entry.accelerator)
+        if key in rows:
+            raise CrispLoopError(
+                f"{manifest_path}: layer {entry.layer} of {entry.model} stands there twice for"
+                f" {entry.accelerator}; totals need it once."
+            )
+        evaluation = found.get(entry.spec)
+        if evaluation is None:
+            raise CrispLoopError(
+                f"{manifest_path}: spec {entry.spec} has no evaluation; run crisp-loop cost on it."
+            )
+        rows[key] = _row(entry, evaluation)
+    for (model, layer, _), row in rows.items():
+        baseline = rows.get((model, layer, manifest.baseline))
+        if baseline is None:
+            raise CrispLoopError(
+                f"{manifest_path}: layer {layer} of {model} is missing on the baseline"
+                f" {manifest.baseline}; its speed-up cannot be told."
+            )
+        row["speedup"] = _ratio(baseline["cycles"], row["cycles"])
+        row["energy_gain"] = _ratio(baseline["energy_uJ"], row["energy_uJ"])
+    layers = {key[:2]: i for i, key in reversed(list(enumerate(rows)))}
+    ordered = [rows[key] for key in sorted(rows, key=lambda key: layers[key[:2]])]
+    frame = pd.DataFrame(ordered, columns=list(COLUMNS))
+    return frame.astype(dict.fromkeys(MAYBE_EMPTY, "Int64"))
+
+
+def corrected_cycles(evaluation: Evaluation, correction: float) -> int:
+    """Cycles of one run of the spec with the arithmetic slowed down by ``correction``.
+
+    Every level's cycles already include waiting for the arithmetic, so the slowest of the
+    memories and the slower arithmetic sets the pace.
+    """
+    # The tolerance keeps 100 * 1.1 = 110.00000000000001 at 110.
+    arithmetic = math.ceil(evaluation.compute.cycles * correction * (1 - 1e-12))
+    return max(arithmetic, evaluation.cycles)
+
+
+class _Lookup:
+    """Evaluations by their spec, however its path was written."""
+
+    def __init__(self, evaluations: Evaluations, folder: Path) -> None:
+        self._folder = folder
+        self._by_text = {item.spec: item for item in evaluations.evaluations}
+        self._by_path: dict[Path, Evaluation] = {}
+        for item in evaluations.evaluations:
+            self._by_path.setdefault((folder / item.spec).resolve(), item)
+            self._by_path.setdefault(Path(item.spec).resolve(), item)
+
+    def get(self, spec: str) -> Evaluation | None:
+        """The evaluation of a manifest entry's spec."""
+        return self._by_text.get(spec) or self._by_path.get((self._folder / spec).resolve())
+
+
+def _row(entry: SpecEntry, evaluation: Evaluation) -> Row:
+    once = corrected_cycles(evaluation, entry.cycle_correction)
+    cycles = once * entry.scale
+    energy = evaluation.energy_uJ * entry.scale
+    return {
+        "model": entry.model,
+        "layer": entry.layer,
+        "accelerator": entry.accelerator,
+        "n": entry.n,
+        "m": entry.m,
+        "block": entry.block,
+        "weight_density": entry.weight_density,
+        "activation_density": entry.activation_density,
+        "M": entry.M,
+        "K": entry.K,
+        "N": entry.N,
+        "N_padding": entry.N_padding,
+        "cycles_model": evaluation.cycles * entry.scale,
+        "cycles": cycles,
+        "energy_uJ": energy,
+        "edp": energy * 1e-6 * cycles,
+        "utilization": evaluation.utilization * _ratio(evaluation.cycles, once),
+        "bottleneck": _bottleneck(evaluation, once),
+        "dram_words": _words(evaluation, "DRAM", entry.scale),
+        "smem_words": _words(evaluation, "SMEM", entry.scale),
+        "metadata_bits": entry.metadata_bits,
+        "engine": evaluation.engine,
+        "engine_version": evaluation.engine_version,
+        "ert": entry.ert,
+        "mapping": entry.mapping,
+    }
+
+
+def _bottleneck(evaluation: Evaluation, cycles: int) -> str:
+    return evaluation.compute.name if cycles > evaluation.cycles else evaluation.bottleneck
+
+
+def _words(evaluation: Evaluation, level: str, scale: int) -> int | None:
+    """Data words that cross a level over all its instances; None where there is no such level."""
+    for stats in evaluation.levels:
+        if stats.name == level:
+            moved = sum(
+                (t.reads.actual + t.fills.actual + t.updates.actual) * t.instances
+                for t in stats.tensors.values()
+            )
+            return round(moved * scale)
+    return None
+
+
+def _ratio(baseline: object, value: object) -> float:
+    assert isinstance(baseline, int | float)
+    assert isinstance(value, int | float)
+    return baseline / value if value else math.nan

@@ -1,0 +1,107 @@
+"""The report stage: manifest and evaluations in, tables and a figure out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from crisp_loop.core.errors import CrispLoopError
+from crisp_loop.core.evaluation import Evaluations
+from crisp_loop.core.files import read_json, read_text, write_text
+from crisp_loop.core.manifest import Manifest
+from crisp_loop.report.figure import draw_speedup
+from crisp_loop.report.rows import COLUMNS, MAYBE_EMPTY, results_table
+from crisp_loop.report.totals import totals_table
+
+RESULTS_FILE = "results.csv"
+TOTALS_FILE = "totals.csv"
+FIGURE_FILES = ("speedup.png", "speedup.svg")
+
+
+def write_report(manifest: Path, evaluations: Path, out_dir: Path) -> Report:
+    """Write ``results.csv``, ``totals.csv``, ``speedup.png`` and ``speedup.svg``.
+
+    Args:
+        manifest: ``specs/manifest.json``: which spec stands for which layer.
+        evaluations: ``cost/evaluations.json``: what an engine said of the specs.
+        out_dir: Where the files go; each is replaced as a whole.
+
+    Raises:
+        CrispLoopError: an unreadable file, or a manifest that the evaluations do not cover.
+    """
+    entries = read_json(manifest, Manifest, "manifest")
+    said = read_json(evaluations, Evaluations, "evaluations file")
+    results = results_table(entries, said, manifest)
+    totals = totals_table(results, entries.baseline)
+    figure = tuple(out_dir / name for name in FIGURE_FILES)
+    write_text(out_dir / RESULTS_FILE, results.to_csv(index=False, lineterminator="\n"))
+    write_text(out_dir / TOTALS_FILE, totals.to_csv(index=False, lineterminator="\n"))
+    draw_speedup(results, entries.baseline, figure)
+    return Report(
+        results=results,
+        totals=totals,
+        baseline=entries.baseline,
+        files=(out_dir / RESULTS_FILE, out_dir / TOTALS_FILE, *figure),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What the report stage wrote."""
+
+    results: pd.DataFrame
+    """One row a layer and accelerator."""
+    totals: pd.DataFrame
+    """One row a model and accelerator."""
+    baseline: str
+    """The accelerator that every ratio is taken over."""
+    files: tuple[Path, ...]
+    """results.csv, totals.csv, speedup.png and speedup.svg."""
+
+
+def report_of_table(path: Path) -> Report:
+    """The report of a ``results.csv`` alone, its baseline told from its ratios.
+
+    Raises:
+        CrispLoopError: see :func:`read_results`; also when no design has ratios of 1 throughout.
+    """
+    results = read_results(path)
+    even = (results["speedup"] == 1) & (results["energy_gain"] == 1)
+    others = set(results.loc[~even, "accelerator"])
+    baselines = [name for name in results["accelerator"] if name not in others]
+    if not baselines:
+        raise CrispLoopError(f"{path} holds no baseline: no design's ratios are 1 throughout.")
+    totals = totals_table(results, baselines[0])
+    return Report(results=results, totals=totals, baseline=baselines[0], files=(path,))
+
+
+def read_results(path: Path) -> pd.DataFrame:
+    """The table of a ``results.csv``, with the types that :func:`write_report` gave it.
+
+    Raises:
+        CrispLoopError: a file that is missing or no CSV, lacks a column, or holds text where a
+            number belongs.
+    """
+    read_text(path, "results table")
+    texts = ("model", "layer", "accelerator", "bottleneck", "engine", "engine_version")
+    as_text = dict.fromkeys((*texts, "ert", "mapping"), str)
+    try:
+        frame = pd.read_csv(path, dtype=as_text, keep_default_na=False, na_values=[""])
+    except (ValueError, pd.errors.ParserError) as error:
+        raise CrispLoopError(f"{path} is not a readable CSV table: {error}.") from None
+    missing = [name for name in COLUMNS if name not in frame.columns]
+    if missing:
+        raise CrispLoopError(f"{path} lacks the column {missing[0]!r}; expected a results table.")
+    frame = frame[list(COLUMNS)]
+    for name in COLUMNS:
+        if name not in as_text:
+            _check_numbers(path, name, frame[name].tolist())
+    return frame.astype(dict.fromkeys(MAYBE_EMPTY, "Int64"))
+
+
+def _check_numbers(path: Path, name: str, column: list[object]) -> None:
+    for value in column:
+        if isinstance(value, str):
+            raise CrispLoopError(f"{path}: {name} holds {value!r}; expected a number.")

@@ -1,0 +1,208 @@
+"""Statistical density models: how many non-zeros a tile of a sparse tensor holds.
+
+Sparseloop (MICRO'22, section 5.3.2) characterises a tensor by the distribution of the
+occupancy of its tiles. Tiles are known by their element count alone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Protocol
+
+import numpy as np
+
+from crisp_loop.sparseloop.arrays import Bools, Floats, Ints, whole
+
+
+@dataclass(frozen=True)
+class Occupancies:
+    """The possible occupancies of tiles, ascending along the last axis, padded with p = 0."""
+
+    counts: Ints
+    """(batch, n)."""
+    probabilities: Floats
+    """(batch, n)."""
+    smallest_is_zero: Bools
+    """(batch,) whether the model takes the first possible occupancy for the empty tile.
+
+    Timeloop asks for floor(minimum density * tile), whose rounding can turn 1 into 0; the
+    first possible occupancy then counts as empty although it is not.
+    """
+
+    @property
+    def first(self) -> Floats:
+        """Probability of the smallest possible occupancy."""
+        first = (self.probabilities != 0).argmax(axis=1)
+        return self.probabilities[np.arange(len(first)), first]
+
+    def given_not_empty(self, where: Bools) -> Floats:
+        """Probabilities on condition that the tile is not empty, for mappings in ``where``."""
+        p = self.probabilities
+        first = (p != 0).argmax(axis=1)
+        rows = np.arange(len(first))
+        scaled = np.where(p != 0, p / (1 - p[rows, first])[:, None], 0.0)
+        scaled[rows, first] = 0.0
+        return np.where(where[:, None], scaled, p)
+
+
+class Density(Protocol):
+    """A density model; arrays of tiles are element counts."""
+
+    @property
+    def of_one_element(self) -> float:
+        """Expected occupancy of a single element."""
+        ...
+
+    def most(self, tiles: Ints) -> Ints:
+        """The largest possible occupancy."""
+        ...
+
+    def p_empty(self, tiles: Ints) -> Floats:
+        """Probability that a tile holds no non-zero."""
+        ...
+
+    def p_empty_within(self, tiles: Ints, parents: Ints, occupancies: Ints) -> Floats:
+        """The same for a tile inside a parent tile whose occupancy is known."""
+        ...
+
+    def occupancies(self, tiles: Ints) -> Occupancies:
+        """All possible occupancies."""
+        ...
+
+
+@dataclass(frozen=True)
+class FixedStructured:
+    """Every tile holds its share: floor or ceil of tile * density, mixed to the right mean."""
+
+    density: float
+
+    @property
+    def of_one_element(self) -> float:
+        return self.density
+
+    def most(self, tiles: Ints) -> Ints:
+        exact = tiles * self.density
+        low = np.floor(exact)
+        return whole(np.where(1.0 <= 1 - (exact - low), low, np.ceil(exact)))
+
+    def p_empty(self, tiles: Ints) -> Floats:
+        return _p_none(tiles * self.density)
+
+    def p_empty_within(self, tiles: Ints, parents: Ints, occupancies: Ints) -> Floats:
+        return _p_none(tiles * (occupancies / parents))
+
+    def occupancies(self, tiles: Ints) -> Occupancies:
+        exact = tiles * self.density
+        low = np.floor(exact)
+        p_low = 1 - (exact - low)
+        # Ceil is beyond the largest occupancy where its share is lost in rounding.
+        p_high = np.where(p_low < 1.0, exact - low, 0.0)
+        return Occupancies(
+            counts=np.stack([whole(low), whole(np.ceil(exact))], axis=1),
+            probabilities=np.stack([p_low, p_high], axis=1),
+            smallest_is_zero=np.floor(low / tiles * tiles) == 0,
+        )
+
+
+def _p_none(exact: Floats) -> Floats:
+    return np.where(exact < 1.0, 1 - exact, 0.0)
+
+
+@dataclass(frozen=True)
+class Hypergeometric:
+    """Non-zeros drawn at random from the whole tensor, without replacement."""
+
+    density: float
+    tensor: int
+    """Elements of the whole tensor."""
+
+    @property
+    def nonzeros(self) -> int:
+        """Non-zeros of the whole tensor."""
+        return math.ceil(self.density * self.tensor)
+
+    @property
+    def of_one_element(self) -> float:
+        return float(_occupancy_table(self.tensor, self.nonzeros, 1)[1][-1])
+
+    def most(self, tiles: Ints) -> Ints:
+        return np.minimum(tiles, self.nonzeros)
+
+    def p_empty(self, tiles: Ints) -> Floats:
+        return self.p_empty_within(
+            tiles, np.full_like(tiles, self.tensor), np.full_like(tiles, self.nonzeros)
+        )
+
+    def p_empty_within(self, tiles: Ints, parents: Ints, occupancies: Ints) -> Floats:
+        tiles, parents, occupancies = np.broadcast_arrays(tiles, parents, occupancies)
+        result = np.zeros(tiles.shape)
+        pairs = np.stack([parents.ravel(), tiles.ravel()], axis=1)
+        distinct, group = np.unique(pairs, axis=0, return_inverse=True)
+        group = group.reshape(tiles.shape)
+        for index, (parent, tile) in enumerate(distinct.tolist()):
+            where = group == index
+            table = _p_empty_table(parent, tile)
+            wanted = occupancies[where]
+            result[where] = np.where(
+                wanted < len(table), table[np.minimum(wanted, len(table) - 1)], 0.0
+            )
+        return result
+
+    def occupancies(self, tiles: Ints) -> Occupancies:
+        tables = [_occupancy_table(self.tensor, self.nonzeros, tile) for tile in tiles.tolist()]
+        least = [self._least(tile) for tile in tiles.tolist()]
+        widest = max(len(counts) for counts, _ in tables)
+        counts = np.zeros((len(tiles), widest), dtype=np.int64)
+        probabilities = np.zeros((len(tiles), widest))
+        for row, (count, probability) in enumerate(tables):
+            counts[row, : len(count)] = count
+            probabilities[row, : len(count)] = np.where(count < least[row], 0.0, probability)
+        return Occupancies(counts, probabilities, np.array(least) == 0)
+
+    def _least(self, tile: int) -> float:
+        """Timeloop's smallest occupancy.
+
+        It subtracts the tensor from the tile in unsigned numbers, so for a tile that must hold
+        something, but is not the whole tensor, it wraps around: to 0, or past all occupancies.
+        """
+        if tile <= self.tensor - self.nonzeros:
+            return 0.0
+        wrapped = float((tile - self.tensor) % 2**64) + float(self.nonzeros)
+        least = math.floor(wrapped / tile * tile)
+        return 0.0 if least >= 2**64 else float(least)
+
+
+@lru_cache(maxsize=4096)
+def _occupancy_table(tensor: int, nonzeros: int, tile: int) -> tuple[Ints, Floats]:
+    """All occupancies of a tile with a probability that a double can hold.
+
+    Neighbouring probabilities have a rational ratio, so the table is built from the mode
+    outwards in extended precision and normalised: accurate to the last bits of a double.
+    """
+    low, high = max(0, tile + nonzeros - tensor), min(tile, nonzeros)
+    mode = min(high, max(low, (tile + 1) * (nonzeros + 1) // (tensor + 2)))
+    wide = np.longdouble
+    up = np.arange(mode, high, dtype=wide)
+    ratios_up = (nonzeros - up) * (tile - up) / ((up + 1) * (tensor - nonzeros - tile + up + 1))
+    down = np.arange(mode, low, -1, dtype=wide)
+    ratios_down = down * (tensor - nonzeros - tile + down) / (
+        (nonzeros - down + 1) * (tile - down + 1)
+    )
+    weights = np.concatenate(
+        [np.cumprod(ratios_down)[::-1], np.ones(1, dtype=wide), np.cumprod(ratios_up)]
+    )
+    probabilities = (weights / weights.sum()).astype(np.float64)
+    kept = probabilities != 0
+    counts = np.arange(low, high + 1, dtype=np.int64)[kept]
+    return counts, probabilities[kept]
+
+
+@lru_cache(maxsize=4096)
+def _p_empty_table(parent: int, tile: int) -> Floats:
+    """P(tile is empty) for 0, 1, ... non-zeros in its parent; beyond the end it is 0."""
+    rest = np.arange(parent - tile, 0, -1, dtype=np.longdouble)
+    ratios = rest / (rest + tile)
+    table = np.concatenate([np.ones(1, dtype=np.longdouble), np.cumprod(ratios)])
+    return table.astype(np.float64)

@@ -1,0 +1,201 @@
+"""The engine's two public functions: one spec in full, or many loop factors of one spec."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+import crisp_loop
+from crisp_loop.core.evaluation import (
+    Accesses,
+    ComputeStats,
+    Evaluation,
+    FormatAccesses,
+    LevelStats,
+    TensorStats,
+)
+from crisp_loop.core.spec import Spec
+from crisp_loop.sparseloop.architecture import parse_architecture
+from crisp_loop.sparseloop.arrays import Bools, Floats, Ints
+from crisp_loop.sparseloop.dense import Design, analyse_dense, check_factors
+from crisp_loop.sparseloop.fields import Field
+from crisp_loop.sparseloop.legality import IllegalMappingError, Legality
+from crisp_loop.sparseloop.microarchitecture import Cost, LevelCost, TensorCost, analyse_cost
+from crisp_loop.sparseloop.nest import Slot, parse_nest
+from crisp_loop.sparseloop.optimizations import parse_optimizations
+from crisp_loop.sparseloop.problem import parse_problem
+from crisp_loop.sparseloop.sparse import SparseAnalysis, SparseTraffic, analyse_sparse
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """The scores of a batch of mappings, in their order."""
+
+    cycles: Ints
+    """0 where illegal."""
+    energy_pJ: Floats
+    """nan where illegal."""
+    legal: Bools
+    reasons: tuple[str, ...]
+    """Why a mapping is illegal, in one sentence; empty where it is legal."""
+
+
+def evaluate(spec: Spec) -> Evaluation:
+    """Cycles and energy of one rendered spec, with every count that timeloop-model prints.
+
+    Raises:
+        InputError: a field that cannot be used, by its path.
+        UnsupportedError: a construct that the engine does not model, by its path.
+        IllegalMappingError: a mapping that timeloop-model refuses too.
+    """
+    design = parse(spec)
+    factors = design.nest.factors({}, spec.source)
+    legality = Legality(1)
+    check_factors(design, factors, legality)
+    sparse = cost = None
+    if legality.legal[0]:
+        sparse, cost = _analyse(design, factors, legality)
+    if reason := legality.reason(0):
+        raise IllegalMappingError(reason)
+    assert sparse is not None and cost is not None
+    return _report(design, sparse, cost)
+
+
+def evaluate_mappings(spec: Spec, factors: Mapping[Slot, Mapping[str, Ints]]) -> BatchResult:
+    """Score many mappings that differ from the spec's in their loop factors only.
+
+    Args:
+        spec: A rendered spec; loop orders, what levels keep, formats (with their lists of
+            ranks) and SAFs are taken from it.
+        factors: (target, "temporal" | "spatial") of a directive to dimension to the factors
+            of the batch, arrays of one length. What is not named keeps the spec's factor.
+
+    Raises:
+        InputError, UnsupportedError: as :func:`evaluate`. An illegal mapping raises nothing.
+    """
+    design = parse(spec)
+    replaced = {
+        slot: {dim: np.asarray(values, dtype=np.int64) for dim, values in dims.items()}
+        for slot, dims in factors.items()
+    }
+    all_factors = design.nest.factors(replaced, spec.source)
+    batch = len(all_factors)
+    cycles, energy = np.zeros(batch, dtype=np.int64), np.full(batch, np.nan)
+    legality = Legality(batch)
+    check_factors(design, all_factors, legality)
+    legal = legality.legal.copy()
+    reasons = [legality.reason(index) for index in range(batch)]
+    rows = legal.nonzero()[0]
+    if len(rows):
+        legality = Legality(len(rows))
+        _, cost = _analyse(design, all_factors[rows], legality)
+        sound = legality.legal
+        legal[rows] = sound
+        cycles[rows[sound]] = cost.cycles[sound]
+        energy[rows[sound]] = cost.energy[sound]
+        for index in (~sound).nonzero()[0].tolist():
+            reasons[rows[index]] = legality.reason(index)
+    return BatchResult(cycles, energy, legal, tuple(reasons))
+
+
+def parse(spec: Spec) -> Design:
+    """The sections of a spec as data classes; anything unknown is refused by its path."""
+
+    def section(name: str) -> Field:
+        return Field(spec.source, name, spec.sections[name])
+
+    architecture = parse_architecture(section("architecture"), section("ERT"))
+    problem = parse_problem(section("problem"))
+    given = "sparse_optimizations" in spec.sections
+    optimizations = parse_optimizations(
+        section("sparse_optimizations") if given else None, architecture, problem
+    )
+    nest = parse_nest(section("mapping"), architecture, problem)
+    return Design(spec.source, architecture, problem, optimizations, nest)
+
+
+def _analyse(design: Design, factors: Ints, legality: Legality) -> tuple[SparseAnalysis, Cost]:
+    """Sparseloop's three steps."""
+    # Figures of mappings that turn out illegal may be divided by nothing; nobody sees them.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        dense = analyse_dense(design, factors)
+        sparse = analyse_sparse(design, dense, legality)
+        return sparse, analyse_cost(design, sparse, legality)
+
+
+def _report(design: Design, sparse: SparseAnalysis, cost: Cost) -> Evaluation:
+    """The figures of a batch of one."""
+    compute, computes = design.architecture.compute, sparse.computes
+    levels = tuple(
+        _report_level(design, sparse, index, level) for index, level in enumerate(cost.levels)
+    )
+    return Evaluation(
+        spec=design.source,
+        engine="analytic",
+        engine_version=crisp_loop.__version__,
+        cycles=int(cost.cycles[0]),
+        energy_uJ=float(cost.energy[0]) * 1e-6,
+        utilization=float(cost.utilization[0]),
+        compute=ComputeStats(
+            name=compute.name,
+            instances=compute.mesh.instances,
+            utilized_instances=math.floor(sparse.compute_instances[0]),
+            cycles=int(cost.compute_cycles[0]),
+            algorithmic=int(computes.algorithmic[0]),
+            actual=int(computes.actual[0]),
+            gated=0,
+            skipped=int(computes.skipped[0]),
+            energy_pJ=float(cost.compute_energy[0]),
+        ),
+        levels=levels,
+    )
+
+
+def _report_level(
+    design: Design, sparse: SparseAnalysis, index: int, level: LevelCost
+) -> LevelStats:
+    return LevelStats(
+        name=design.architecture.levels[index].name,
+        cycles=int(level.cycles[0]),
+        throttling=float(level.throttling[0]),
+        tensors={
+            design.problem.tensors[tensor].name: _report_tensor(
+                sparse.traffic[index, tensor], float(sparse.instances[index, tensor][0]), each
+            )
+            for tensor, each in level.tensors.items()
+        },
+        energy_pJ=float(level.energy[0]),
+    )
+
+
+def _report_tensor(traffic: SparseTraffic, instances: float, cost: TensorCost) -> TensorStats:
+    def accesses(dense: Ints, actual: Ints, skipped: Ints | None = None) -> Accesses:
+        return Accesses(
+            algorithmic=int(dense[0]),
+            actual=int(actual[0]),
+            skipped=0 if skipped is None else int(skipped[0]),
+        )
+
+    def words(kind: str, each: Ints | None) -> FormatAccesses:
+        # Like timeloop-model, say nothing of a kind of access that moves no bits.
+        if each is None or not cost.format_bits[kind][0]:
+            return FormatAccesses()
+        return FormatAccesses(tuple((int(rank[0]), int(rank[1])) for rank in each[0]))
+
+    dense = traffic.dense
+    return TensorStats(
+        tile_shape=int(dense.tile[0]),
+        utilized_capacity=int(cost.capacity[0]),
+        instances=instances,
+        reads=accesses(dense.reads, traffic.reads, traffic.skipped_reads),
+        fills=accesses(dense.fills, traffic.fills),
+        updates=accesses(dense.updates, traffic.updates, traffic.skipped_updates),
+        format_reads=words("reads", traffic.format_reads),
+        format_fills=words("fills", traffic.format_fills),
+        format_updates=words("updates", traffic.format_updates),
+        temporal_reductions=int(traffic.temporal_reductions[0]),
+        energy_pJ=float(cost.energy[0]),
+    )
