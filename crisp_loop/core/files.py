@@ -138,7 +138,8 @@ def _one_sentence(error: ValidationError, as_type: Any, where: Path | str) -> In
     field = ".".join(str(part) for part in location)
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         known = ", ".join(_known_keys(TypeAdapter(as_type).json_schema(), location[:-1]))
-        return InputError(where, field, location[-1], f"it is unknown here; the known keys: {known}")
+        expected = f"it is unknown here; the known keys: {known}"
+        return InputError(where, field, location[-1], expected)
     message = problem["msg"].removeprefix("Value error, ").rstrip(".")
     return InputError(where, field, problem.get("input"), message[:1].lower() + message[1:])
 

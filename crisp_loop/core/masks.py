@@ -71,12 +71,13 @@ def sparsity_of(mask: BoolArray, nm: NM, block: int) -> WeightSparsity:
         return WeightSparsity(form="dense", nnz=nnz, density=density)
     if columns % nm.m:
         raise ValueError(f"K = {columns} holds no whole groups of {nm.m}")
-    group_counts = mask.reshape(rows, columns // nm.m, nm.m).sum(axis=2)
+    group_counts = mask.reshape(-1, nm.m).sum(axis=1)
     if group_counts.max() > nm.n:
-        row, group = (int(i) for i in np.argwhere(group_counts > nm.n)[0])
+        worst = int(group_counts.argmax())
+        row, group = divmod(worst, columns // nm.m)
         raise ValueError(
             f"row {row}, columns {group * nm.m} to {group * nm.m + nm.m - 1} keep"
-            f" {group_counts[row, group]} weights, more than {nm}"
+            f" {group_counts[worst]} weights, more than {nm}"
         )
     if rows % block == 0 and columns % block == 0:
         kept = mask.reshape(rows // block, block, columns // block, block).any(axis=(1, 3))
@@ -86,7 +87,7 @@ def sparsity_of(mask: BoolArray, nm: NM, block: int) -> WeightSparsity:
                 f"block-rows {int(per_row.argmin())} and {int(per_row.argmax())} keep"
                 f" {per_row.min()} and {per_row.max()} blocks; all must keep the same number"
             )
-        if per_row[0] < kept.shape[1]:
+        if per_row[0] < columns // block:
             return WeightSparsity(
                 form="hybrid",
                 nnz=nnz,

@@ -49,15 +49,7 @@ def estimate(
     """Lower bound on cycles, and pJ of the words moved at shared levels, (candidates,) each."""
     axes = tensor_axes(problem)
     count = len(space)
-    compressed = {tensor: _share(problem, tensor) for tensor in axes}
-    spatial = np.ones(count)
-    total = 1.0
-    for dim in DIMENSIONS:
-        total *= problem.bounds[dim]
-        for i, slot in enumerate(space.slots):
-            if slot.kind == "spatial":
-                spatial *= space.factors[dim][:, i]
-    cycles = total / spatial * _effectual(problem)
+    cycles = arithmetic_cycles(problem, space)
     energy = np.zeros(count)
     for depth, level in enumerate(accelerator.levels):
         moved_read = np.zeros(count)
@@ -69,12 +61,11 @@ def estimate(
                 continue
             children = [c for c in accelerator.levels[depth + 1 :] if tensor in c.keep]
             child = children[0].name if children else None
-            words = _fetched(space, axes[tensor], child, orders) * compressed[tensor]
+            moved = _share(problem, tensor) + _metadata(problem, tensor) / level.datawidth
+            words = _fetched(space, axes[tensor], child, orders) * moved
             moved_read += words
             if depth > 0:
-                moved_write += (
-                    _fetched(space, axes[tensor], level.name, orders) * compressed[tensor]
-                )
+                moved_write += _fetched(space, axes[tensor], level.name, orders) * moved
         block = level.width / level.datawidth
         energy += moved_read / block * level.energy["read"]
         energy += moved_write / block * level.energy["write"]
@@ -84,6 +75,15 @@ def estimate(
         if level.write_bandwidth:
             cycles = np.maximum(cycles, moved_write / instances / level.write_bandwidth)
     return cycles, energy
+
+
+def arithmetic_cycles(problem: Problem, space: MapSpace) -> FloatArray:
+    """Cycles of the arithmetic, (candidates,), what Sparseloop cannot express included."""
+    lanes = np.ones(len(space))
+    for i, slot in enumerate(space.slots):
+        if slot.kind == "spatial":
+            lanes *= np.prod([space.factors[dim][:, i] for dim in DIMENSIONS], axis=0)
+    return _busy_lanes(problem) / lanes
 
 
 def least_cycles(accelerator: Accelerator, problem: Problem) -> float:
@@ -97,19 +97,30 @@ def least_cycles(accelerator: Accelerator, problem: Problem) -> float:
                 if limit
             ]
             lanes *= slot.total or float(np.prod(limits))
-    return float(np.prod([float(b) for b in problem.bounds.values()])) * _effectual(problem) / lanes
+    return _busy_lanes(problem) / lanes
 
 
-def _effectual(problem: Problem) -> float:
-    """Share of the computes that take a cycle: lanes that hold candidates already skip."""
-    if not problem.mode.compute_optimization:
-        return 1.0
-    return float(np.prod(list(problem.densities.values())))
+def _busy_lanes(problem: Problem) -> float:
+    """Lane-cycles of a problem. Lanes that hold candidates skip their zeros by themselves."""
+    computes = float(np.prod([float(bound) for bound in problem.bounds.values()]))
+    if problem.mode.compute_optimization:
+        computes *= float(np.prod(list(problem.densities.values())))
+    return computes * problem.cycle_correction
 
 
 def _share(problem: Problem, tensor: str) -> float:
     """Share of a tensor's elements that is stored and moved."""
     return problem.densities.get(tensor, 1.0) if problem.mode.formats else 1.0
+
+
+def _metadata(problem: Problem, tensor: str) -> float:
+    """Bits of metadata that travel with an element of the dense tensor.
+
+    A bitmap has a bit an element, offsets belong to the stored ones. Bandwidth counts both.
+    """
+    if not any(form.tensor == tensor for form in problem.mode.formats):
+        return 0.0
+    return _share(problem, tensor) * problem.offset_bits if problem.pattern else 1.0
 
 
 def _tile(space: MapSpace, axes: tuple[str, ...], level: str) -> FloatArray:

@@ -12,7 +12,7 @@ from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.files import parse_yaml
 from crisp_loop.core.loops import DIMENSIONS, LoopNest
 from crisp_loop.core.spec import Spec
-from crisp_loop.mapping.screen import FloatArray, estimate, fitting, least_cycles
+from crisp_loop.mapping.screen import FloatArray, arithmetic_cycles, estimate, fitting, least_cycles
 from crisp_loop.mapping.space import MapSpace, mapspace
 from crisp_loop.render import render_spec
 from crisp_loop.sparseloop.model import evaluate_mappings
@@ -20,7 +20,10 @@ from crisp_loop.sparseloop.model import evaluate_mappings
 CYCLES_TOLERANCE = 0.01
 """Mappings this close in cycles tie; energy decides among them."""
 FINALISTS = 64
-"""Candidates that are evaluated exactly in a round; another round follows if none is legal."""
+"""Candidates that are evaluated exactly in a round. Rounds go on while none is legal, or while
+the bound on the next candidates promises fewer cycles than the best so far."""
+ROUNDS = 100
+"""Rounds at most, so that a hopeless bound cannot make a search endless."""
 PADDING_STEPS = (2, 4, 8, 16, 32, 64)
 """N may grow to the next multiple of these where its own factors serve a design badly."""
 PADDING_LIMIT = 4 / 3
@@ -33,6 +36,7 @@ class Found:
 
     nest: LoopNest
     cycles: int
+    """With what Sparseloop cannot express (DSTC's lanes) included."""
     energy_pJ: float
     candidates: int
     """Fitting factor splits that were compared, over all loop orders and paddings."""
@@ -107,14 +111,18 @@ def _decide(accelerator: Accelerator, ranked: list[_Ranked]) -> Found | None:
     within = np.concatenate([np.arange(len(each.cycles)) for each in ranked])
     best_first = np.lexsort((energy, np.floor(np.log(cycles) / CYCLES_TOLERANCE)))
     finals: list[tuple[float, float, LoopNest]] = []
-    for start in range(0, len(best_first), FINALISTS):
+    for start in range(0, min(len(best_first), ROUNDS * FINALISTS), FINALISTS):
         chosen = best_first[start : start + FINALISTS]
         for i in np.unique(source[chosen]):
             each = ranked[i]
             members = within[chosen[source[chosen] == i]]
             finals += _evaluated(accelerator, each.problem, each.space.take(members), each.orders)
         if finals:
-            break
+            fewest = min(final[0] for final in finals)
+            following = best_first[start + FINALISTS : start + FINALISTS + 1]
+            # The closed forms bound cycles from below, and the order is theirs.
+            if all(cycles[following] >= fewest * (1 - CYCLES_TOLERANCE)):
+                break
     if not finals:
         return None
     fewest = min(final[0] for final in finals)
@@ -148,8 +156,9 @@ def _evaluated(
             for i, slot in enumerate(batch.slots)
         }
         result = evaluate_mappings(Spec(accelerator.name, sections), factors)
+        cycles = np.maximum(result.cycles, arithmetic_cycles(problem, batch))
         finals += [
-            (float(result.cycles[i]), float(result.energy_pJ[i]), batch.nest(int(i), orders))
+            (float(cycles[i]), float(result.energy_pJ[i]), batch.nest(int(i), orders))
             for i in np.flatnonzero(result.legal)
         ]
     return finals

@@ -107,8 +107,9 @@ def _over(data: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
     merged = dict(data)
     for key, value in overrides.items():
         below = merged.get(key)
-        nested = isinstance(below, dict) and isinstance(value, dict)
-        merged[key] = _over(below, value) if nested else value
+        if isinstance(below, dict) and isinstance(value, dict):
+            value = _over(below, value)
+        merged[key] = value
     return merged
 
 

@@ -13,20 +13,26 @@ Bools: TypeAlias = npt.NDArray[np.bool_]
 
 
 def whole(values: Floats) -> Ints:
-    """Truncate towards zero, as a C++ conversion to an unsigned integer does.
-
-    Values of mappings that are already illegal may be nan or infinite; they become 0.
-    """
-    return np.where(np.isfinite(values), values, 0.0).astype(np.int64)
+    """Truncate towards zero, as a C++ conversion to an unsigned integer does."""
+    return values.astype(np.int64)
 
 
 def distinct_rows(flags: Bools) -> tuple[Bools, Ints]:
     """The distinct rows of a boolean matrix, and which of them each row is."""
-    if len(flags) == 1:
-        return flags, np.zeros(1, dtype=np.int64)
     weights = 1 << np.arange(flags.shape[1], dtype=np.int64)
-    _, first, group = np.unique(flags @ weights, return_index=True, return_inverse=True)
-    return flags[first], group.reshape(-1)
+    first, group = first_rows((flags @ weights)[:, None])
+    return flags[first], group
+
+
+def first_rows(values: Ints) -> tuple[Ints, Ints]:
+    """The first of each distinct row, and which of the distinct ones each row is."""
+    if len(values) == 1:
+        one = np.zeros(1, dtype=np.int64)
+        return one, one
+    rows = np.ascontiguousarray(values)
+    rows = rows.view(np.dtype((np.void, rows.itemsize * rows.shape[1])))[:, 0]
+    _, first, group = np.unique(rows, return_index=True, return_inverse=True)
+    return first, group.reshape(-1)
 
 
 def in_order_sum(values: Floats, axis: int) -> Floats:

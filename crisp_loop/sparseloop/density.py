@@ -64,7 +64,10 @@ class Density(Protocol):
         ...
 
     def p_empty_within(self, tiles: Ints, parents: Ints, occupancies: Ints) -> Floats:
-        """The same for a tile inside a parent tile whose occupancy is known."""
+        """The same for (batch, rank) tiles inside parent tiles of known occupancies (batch, n).
+
+        Returns (batch, rank, n).
+        """
         ...
 
     def occupancies(self, tiles: Ints) -> Occupancies:
@@ -91,7 +94,7 @@ class FixedStructured:
         return _p_none(tiles * self.density)
 
     def p_empty_within(self, tiles: Ints, parents: Ints, occupancies: Ints) -> Floats:
-        return _p_none(tiles * (occupancies / parents))
+        return _p_none(tiles[:, :, None] * (occupancies / parents[:, None])[:, None, :])
 
     def occupancies(self, tiles: Ints) -> Occupancies:
         exact = tiles * self.density
@@ -131,23 +134,15 @@ class Hypergeometric:
         return np.minimum(tiles, self.nonzeros)
 
     def p_empty(self, tiles: Ints) -> Floats:
-        return self.p_empty_within(
-            tiles, np.full_like(tiles, self.tensor), np.full_like(tiles, self.nonzeros)
+        return np.array(
+            [_look_up(_p_empty_table(self.tensor, tile), self.nonzeros) for tile in tiles.tolist()]
         )
 
     def p_empty_within(self, tiles: Ints, parents: Ints, occupancies: Ints) -> Floats:
-        tiles, parents, occupancies = np.broadcast_arrays(tiles, parents, occupancies)
-        result = np.zeros(tiles.shape)
-        pairs = np.stack([parents.ravel(), tiles.ravel()], axis=1)
-        distinct, group = np.unique(pairs, axis=0, return_inverse=True)
-        group = group.reshape(tiles.shape)
-        for index, (parent, tile) in enumerate(distinct.tolist()):
-            where = group == index
-            table = _p_empty_table(parent, tile)
-            wanted = occupancies[where]
-            result[where] = np.where(
-                wanted < len(table), table[np.minimum(wanted, len(table) - 1)], 0.0
-            )
+        result = np.zeros((*tiles.shape, occupancies.shape[1]))
+        for row, parent in enumerate(parents.tolist()):
+            for rank, tile in enumerate(tiles[row].tolist()):
+                result[row, rank] = _look_up(_p_empty_table(parent, tile), occupancies[row])
         return result
 
     def occupancies(self, tiles: Ints) -> Occupancies:
@@ -174,7 +169,7 @@ class Hypergeometric:
         return 0.0 if least >= 2**64 else float(least)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def _occupancy_table(tensor: int, nonzeros: int, tile: int) -> tuple[Ints, Floats]:
     """All occupancies of a tile with a probability that a double can hold.
 
@@ -199,10 +194,15 @@ def _occupancy_table(tensor: int, nonzeros: int, tile: int) -> tuple[Ints, Float
     return counts, probabilities[kept]
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def _p_empty_table(parent: int, tile: int) -> Floats:
     """P(tile is empty) for 0, 1, ... non-zeros in its parent; beyond the end it is 0."""
     rest = np.arange(parent - tile, 0, -1, dtype=np.longdouble)
     ratios = rest / (rest + tile)
     table = np.concatenate([np.ones(1, dtype=np.longdouble), np.cumprod(ratios)])
-    return table.astype(np.float64)
+    doubles = table.astype(np.float64)
+    return np.append(doubles[doubles > 0], 0.0)
+
+
+def _look_up(table: Floats, nonzeros: Ints | int) -> Floats:
+    return table[np.minimum(nonzeros, len(table) - 1)]

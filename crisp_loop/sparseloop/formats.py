@@ -127,12 +127,10 @@ class Fibertree:
         """
         above = np.concatenate([self.coordinate[:, 1:], self.tile[:, None]], axis=1)
         fibers = np.cumprod(self.fiber[:, ::-1], axis=1)[:, ::-1] // self.fiber
-        parents = self.tile[:, None, None]
-        given = occupancies[:, None, :]
         fiber = self.fiber[:, :, None]
-        some = 1 - density.p_empty_within(above[:, :, None], parents, given)
-        nonempty_fibers = fibers[:, :, None] * some
-        p_coordinate = 1 - density.p_empty_within(self.coordinate[:, :, None], parents, given)
+        p_fiber = 1 - density.p_empty_within(above, self.tile, occupancies)
+        p_coordinate = 1 - density.p_empty_within(self.coordinate, self.tile, occupancies)
+        nonempty_fibers = fibers[:, :, None] * p_fiber
         coordinates = np.ceil(fiber * p_coordinate)
         kinds = np.array([rank.format for rank in self.ranks])[None, :, None]
         metadata = np.where(

@@ -294,5 +294,5 @@ def _block_ratio(
         return np.ones(batch)
     occupancies = representation.occupancies
     blocks = np.ceil(occupancies.counts / block) * occupancies.probabilities
-    filled = in_order_sum(blocks, 1) / (tile * density / block)
+    filled = in_order_sum(blocks, 1)[representation.group] / (tile * density / block)
     return np.where(few, filled, 1.0)

@@ -257,6 +257,8 @@ def _propagate(state: Expansion, x: Ints, y: Ints, boundary: np.ndarray) -> tupl
         x_ratio = state.x[:, level] / x[:, level]
         y_ratio = state.y[:, level] / y[:, level]
         changed = (x_ratio != 1.0) | (y_ratio != 1.0)
+        if not changed.any():
+            continue
         crossed = np.zeros(len(changed), dtype=np.bool_)
         for inner in range(level - 1, -1, -1):
             crossed |= boundary[:, inner]

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from crisp_loop.core.errors import CrispLoopError
-from crisp_loop.sparseloop.arrays import Floats, Ints, in_order_sum, whole
+from crisp_loop.sparseloop.arrays import Floats, Ints, first_rows, in_order_sum, whole
 from crisp_loop.sparseloop.dense import DenseAnalysis, DenseTraffic, Design
-from crisp_loop.sparseloop.density import Occupancies
+from crisp_loop.sparseloop.density import Density, Occupancies
 from crisp_loop.sparseloop.formats import Fibertree, RankLevel, build_trees
 from crisp_loop.sparseloop.legality import Legality
 from crisp_loop.sparseloop.saf import Expansion, skipping_probability, spatial_skipping
@@ -28,6 +28,9 @@ class Representation:
 
     tree: Fibertree
     occupancies: Occupancies
+    """Of the distinct trees in the batch."""
+    group: Ints
+    """(batch,) which of the distinct trees each one is."""
     density: Floats
     """Expected, on condition that the parent sends the tile at all."""
     used: Floats
@@ -189,23 +192,33 @@ def represent(
                 return f"{design.source}: the format of {tensor} at {name} does not fit the mapping: {texts[at]}."
 
             legality.refuse(np.array([bool(text) for text in texts]), reason)
-            has_parent = nest.parent(level, index) is not None
-            occupancies = tensor.density.occupancies(tree.tile)
-            # An empty tile is not sent by a parent that knows from its metadata.
-            conditional = occupancies.smallest_is_zero & has_parent
-            p = occupancies.given_not_empty(conditional)
-            words = tree.occupancy(tensor.density, occupancies.counts)
-            most = tensor.density.most(tree.tile)
-            found[level, index] = Representation(
-                tree=tree,
-                occupancies=occupancies,
-                density=in_order_sum(p * occupancies.counts, 1) / tree.tile,
-                used=np.where(conditional, 1 - occupancies.first, 1.0),
-                words=in_order_sum(words * p[:, None, :, None], 2),
-                most=most,
-                most_words=tree.occupancy(tensor.density, most[:, None])[:, :, 0],
+            found[level, index] = _represent(
+                tree, tensor.density, has_parent=nest.parent(level, index) is not None
             )
     return found
+
+
+def _represent(tree: Fibertree, density: Density, has_parent: bool) -> Representation:
+    # Mappings of a batch share most trees; do the costly part once for each distinct one.
+    alike, group = first_rows(np.column_stack([tree.tile, tree.fiber, tree.coordinate]))
+    each = Fibertree(tree.ranks, tree.tile[alike], tree.fiber[alike], tree.coordinate[alike])
+    occupancies = density.occupancies(each.tile)
+    # An empty tile is not sent by a parent that knows from its metadata.
+    conditional = occupancies.smallest_is_zero & has_parent
+    p = occupancies.given_not_empty(conditional)
+    most = density.most(each.tile)
+    counts = np.concatenate([occupancies.counts, most[:, None]], axis=1)
+    words = each.occupancy(density, counts)
+    return Representation(
+        tree=tree,
+        occupancies=occupancies,
+        group=group,
+        density=(in_order_sum(p * occupancies.counts, 1) / each.tile)[group],
+        used=np.where(conditional, 1 - occupancies.first, 1.0)[group],
+        words=in_order_sum(words[:, :, :-1] * p[:, None, :, None], 2)[group],
+        most=most[group],
+        most_words=words[:, :, -1][group],
+    )
 
 
 def check_chain(design: Design, tensor: int, kept: list[int]) -> None:

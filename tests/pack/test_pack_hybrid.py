@@ -96,6 +96,7 @@ def test_hybrid_bits_equal_the_closed_forms(case: tuple[Mask, Matrix, NM, int, i
         assert offset_bits * nm.m == rows * kept * block * nm.n * (nm.m - 1).bit_length()
 
 
+@pytest.mark.filterwarnings("ignore:Sparse BSR tensor support")
 @settings(max_examples=40, deadline=None)
 @given(hybrid_cases())
 def test_block_indices_equal_torch_bsr(case: tuple[Mask, Matrix, NM, int, int]) -> None:

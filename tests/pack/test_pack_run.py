@@ -106,6 +106,7 @@ def test_storage_table(packed: PackSummary) -> None:
     assert packed.total("offset_bits") == nnz * 2 + 24 * 16 * 2
 
 
+@pytest.mark.filterwarnings("ignore:Sparse BSR tensor support")
 def test_block_indices_of_the_file_equal_torch_bsr(
     packed: PackSummary, network: tuple[Arrays, Arrays]
 ) -> None:
