@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -116,7 +118,7 @@ def _decide(accelerator: Accelerator, ranked: list[_Ranked]) -> Found | None:
         for i in np.unique(source[chosen]):
             each = ranked[i]
             members = within[chosen[source[chosen] == i]]
-            finals += _evaluated(accelerator, each.problem, each.space.take(members), each.orders)
+            finals += evaluated(accelerator, each.problem, each.space.take(members), each.orders)
         if finals:
             fewest = min(final[0] for final in finals)
             following = best_first[start + FINALISTS : start + FINALISTS + 1]
@@ -133,7 +135,7 @@ def _decide(accelerator: Accelerator, ranked: list[_Ranked]) -> Found | None:
     return Found(nest, int(final_cycles), final_energy, len(cycles))
 
 
-def _evaluated(
+def evaluated(
     accelerator: Accelerator, problem: Problem, space: MapSpace, orders: tuple[str, ...]
 ) -> list[tuple[float, float, LoopNest]]:
     """(cycles, energy in pJ, nest) of the legal candidates, by the exact engine.
@@ -148,9 +150,9 @@ def _evaluated(
         members = np.flatnonzero(group_of == group)
         batch = space.take(members)
         texts = render_spec(accelerator, problem, batch.nest(0, orders))
-        sections = {}
+        sections: dict[str, Any] = {}
         for file, text in texts.items():
-            sections |= parse_yaml(text, file)
+            sections |= _parsed(text, file)
         factors = {
             (slot.level, slot.kind): {dim: batch.factors[dim][:, i] for dim in DIMENSIONS}
             for i, slot in enumerate(batch.slots)
@@ -162,3 +164,9 @@ def _evaluated(
             for i in np.flatnonzero(result.legal)
         ]
     return finals
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str, file: str) -> dict[str, Any]:
+    """A section as data. Most sections of one design and GEMM are the same text."""
+    return parse_yaml(text, file)
