@@ -98,13 +98,17 @@ def read_text(path: Path, what: str = "file") -> str:
     if not path.exists():
         raise CrispLoopError(f"{path}: no such {what}.")
     if path.is_dir():
-        raise CrispLoopError(f"{path} is a directory; expected a {what}.")
+        raise CrispLoopError(f"{path} is a directory; expected {_a(what)}.")
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise CrispLoopError(f"{path} is not UTF-8 text; expected a {what}.") from None
+        raise CrispLoopError(f"{path} is not UTF-8 text; expected {_a(what)}.") from None
     except OSError as error:
         raise CrispLoopError(f"{path} cannot be read: {error.strerror or error}.") from None
+
+
+def _a(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
 def parse_yaml(text: str, where: Path | str) -> Any:

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
-
-from crisp_loop.core.evaluation import Evaluation
+from crisp_loop.core.evaluation import Evaluation, Evaluations
 from crisp_loop.core.files import read_json, write_json
 from crisp_loop.core.progress import Progress, Quiet
 from crisp_loop.core.spec import Spec, load_spec
@@ -42,29 +39,20 @@ def evaluate_specs(
         CrispLoopError: a spec that cannot be read, or that the engine refuses.
     """
     progress = progress or Quiet()
-    specs = [item if isinstance(item, Spec) else load_spec(item) for item in paths_or_specs]
-    warnings = [f"{spec.source}: {text}" for spec in specs for text in check_energies(spec)]
-    if warnings:
-        more = f" ({len(warnings) - 1} more like this)" if len(warnings) > 1 else ""
-        progress.note(warnings[0] + more)
     if isinstance(engine, str):
         chosen = find_engine(engine, keep_dir=out.parent / FAILED_DIRECTORY if out else None)
         if engine == AUTO:
             progress.note(f"Engine: {chosen.name} ({chosen.version()})")
         engine = chosen
+    specs = [item if isinstance(item, Spec) else load_spec(item) for item in paths_or_specs]
+    warnings = [f"{spec.source}: {text}" for spec in specs for text in check_energies(spec)]
+    if warnings:
+        more = f" ({len(warnings) - 1} more like this)" if len(warnings) > 1 else ""
+        progress.note(warnings[0] + more)
     evaluations = list(engine.evaluate(specs, progress))
     if out is not None:
         write_json(out, Evaluations(engine.name, engine.version(), tuple(evaluations)))
     return evaluations
-
-
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class Evaluations:
-    """What one engine said of a list of specs."""
-
-    engine: str
-    engine_version: str
-    evaluations: tuple[Evaluation, ...]
 
 
 def read_evaluations(path: Path) -> Evaluations:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
@@ -17,8 +18,9 @@ def digits(seed: int = 0) -> Dataset:
     Args:
         seed: Of the stratified split into 1078 training, 360 validation, 359 test samples.
     """
-    bunch = load_digits()
-    images = torch.from_numpy(bunch.images).float().div(8).sub(1).unsqueeze(1)
-    labels = torch.from_numpy(bunch.target).long()
+    pixels, targets = load_digits(return_X_y=True)
+    grey = np.asarray(pixels, dtype=np.float32).reshape(-1, 1, 8, 8)
+    images = torch.from_numpy(grey / 8 - 1)
+    labels = torch.from_numpy(np.asarray(targets, dtype=np.int64))
     train, val, test = stratified(Split(images, labels), SHARES, seed)
     return Dataset("digits", tuple(str(digit) for digit in range(10)), train, val, test)

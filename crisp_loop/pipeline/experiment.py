@@ -115,9 +115,5 @@ def _over(data: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:
 
 def _one_of(value: str, known: Any, what: str) -> str:
     if value not in known:
-        raise ValueError(f"expected a {what} of {_or(known)}")
+        raise ValueError(f"the known {what}s are {', '.join(known)}")
     return value
-
-
-def _or(options: Any) -> str:
-    return ", ".join(map(str, options))

@@ -116,8 +116,8 @@ def prepare_specs(experiment: Experiment, out: Path, progress: Progress) -> RunD
 def map_experiment(experiment: Experiment, out: Path, progress: Progress) -> dict[str, MappingFile]:
     """Every stage up to mappings."""
     run = RunDirectory(out)
-    write_text(run.experiment, dump_yaml(experiment.model_dump(mode="json")))
     masks = obtain_masks(experiment, run, progress)
+    write_text(run.experiment, dump_yaml(experiment.model_dump(mode="json")))
     lower_network(run.layers, masks, run.workload.parent, experiment.activation_density, progress)
     designs = with_baseline(experiment.accelerators)
     return map_workload(run.workload, designs, run.mapping, progress)

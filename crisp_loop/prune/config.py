@@ -92,7 +92,9 @@ class PruneConfig(BaseModel):
     @classmethod
     def _known_pattern(cls, nm: NM) -> NM:
         if str(nm) not in (*SUPPORTED_NM, BLOCKS_ONLY):
-            raise ValueError(f"expected {', '.join(SUPPORTED_NM)}, or {BLOCKS_ONLY} for blocks only")
+            raise ValueError(
+                f"expected {', '.join(SUPPORTED_NM)}, or {BLOCKS_ONLY} for blocks only"
+            )
         return nm
 
     @field_validator("block")

@@ -12,8 +12,8 @@ from torch import nn
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.progress import Progress, Quiet
 from crisp_loop.datasets.split import Split
-from crisp_loop.prune.batches import Batches
 from crisp_loop.networks.modes import in_mode
+from crisp_loop.prune.batches import Batches
 
 Log = Callable[[dict[str, object]], None]
 """Takes one line of ``log.jsonl``."""
@@ -93,8 +93,8 @@ def train(
                 step += 1
             if not math.isfinite(total):
                 raise CrispLoopError(
-                    f"The loss became NaN or infinite in epoch {epoch} of {recipe.phase!r}; lower the"
-                    f" learning rate from {recipe.lr:g}."
+                    f"The loss became NaN or infinite in epoch {epoch} of {recipe.phase!r};"
+                    f" lower the learning rate from {recipe.lr:g}."
                 )
             if log is not None:
                 log({"phase": recipe.phase, "epoch": epoch, "loss": total / samples})

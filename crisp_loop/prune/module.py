@@ -52,7 +52,5 @@ def prune_module(
         first, _ = next(iter(batches))
         table = layer_table(model, tuple(first.shape[1:]))
         plan = plan_layers(table, config)
-        masks, _ = crisp(
-            model, batches, plan, config, name=table.model, log=log, progress=progress
-        )
+        masks, _ = crisp(model, batches, plan, config, name=table.model, log=log, progress=progress)
     return masks

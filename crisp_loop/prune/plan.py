@@ -90,7 +90,7 @@ def _decide(layer: Layer, config: PruneConfig, *, stem: bool, head: bool) -> tup
         return "dense", f"{layer.in_channels} input channels are not a multiple of {nm.m}"
     if layer.S % block or layer.K % block:
         return "nm", f"blocks of {block} do not divide {layer.S} x {layer.K}"
-    if layer.K == block:
+    if block == layer.K:
         return "nm", f"each block-row has one block of {block}, which stays"
     return "hybrid", ""
 

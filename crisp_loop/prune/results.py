@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
@@ -16,7 +17,7 @@ _config = ConfigDict(extra="forbid")
 
 @dataclass(frozen=True, config=_config)
 class Scores:
-    """Accuracy of one set of weights on samples of the user's classes."""
+    """Accuracy of one set of weights."""
 
     val: Accuracy
     """For choosing settings."""
@@ -53,8 +54,10 @@ class PruneSummary:
     """Every option, the seed included."""
     samples: int
     """Training samples of the user's classes that scoring and fine-tuning used."""
+    dense_all_classes: Scores
+    """The dense network as trained, on samples of all classes."""
     dense: Scores
-    """The dense network as trained on all classes."""
+    """The same on samples of the user's classes, as everything below."""
     dense_finetuned: Scores
     """The dense network fine-tuned on the user's classes, for as many epochs as the pruned one:
     the upper bound."""
@@ -89,7 +92,7 @@ def layer_reports(plan: Plan, masks: Masks) -> tuple[LayerReport, ...]:
         columns = kept = None
         nnz = layer.weights
         if mask is not None:
-            found = sparsity_of(matrix_view(mask), masks.nm, masks.block)
+            found = sparsity_of(matrix_view(mask).astype(np.bool_), masks.nm, masks.block)
             nnz = found.nnz
             if entry.form == "hybrid":
                 columns = layer.K // masks.block

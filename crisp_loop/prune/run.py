@@ -10,24 +10,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
 import crisp_loop
-from crisp_loop.core.files import sha256, write_json, write_text
-from crisp_loop.core.masks import Masks, save_masks
+from crisp_loop.core.files import write_json, write_text
+from crisp_loop.core.masks import save_masks
 from crisp_loop.core.progress import Progress, Quiet
 from crisp_loop.datasets.registry import load
-from crisp_loop.datasets.split import Dataset, check_classes, user_samples
-from crisp_loop.networks.registry import build
+from crisp_loop.datasets.split import check_classes, user_samples
 from crisp_loop.networks.trace import layer_table
-from crisp_loop.prune.batches import TensorBatches
-from crisp_loop.prune.checkpoints import load_weights, read_header, save_weights
+from crisp_loop.prune.batches import as_batches
+from crisp_loop.prune.checkpoints import save_weights
 from crisp_loop.prune.config import PruneConfig
-from crisp_loop.prune.crisp import IterationReport, crisp
-from crisp_loop.prune.finetune import Log, Recipe, accuracy, train
-from crisp_loop.prune.plan import Plan, plan_layers
+from crisp_loop.prune.crisp import crisp
+from crisp_loop.prune.dense import dense_model, finetune_dense
+from crisp_loop.prune.finetune import accuracy
+from crisp_loop.prune.plan import plan_layers
 from crisp_loop.prune.results import PruneSummary, Scores, layer_reports
 
 
@@ -46,7 +45,7 @@ def prune_network(
     Writes under ``out_dir/prune``: ``layers.json`` (the layer table), ``dense.safetensors``
     (the trained dense weights, used again while the options of the training stay the same),
     ``masks.safetensors``, ``weights.safetensors`` (the whole pruned state_dict), ``log.jsonl``,
-    and last ``summary.json``. Everything that can be checked is checked before any training.
+    and last ``summary.json``. What can be checked is checked before any training.
 
     Args:
         network: A name of :data:`crisp_loop.networks.registry.NETWORKS`.
@@ -66,35 +65,105 @@ def prune_network(
     progress = progress or Quiet()
     data = load(dataset, config.seed)
     classes = check_classes(user_classes, data)
+    train_share = user_samples(data.train, classes, config.samples_per_class, config.seed)
+    val_share, test_share = user_samples(data.val, classes), user_samples(data.test, classes)
     shape = tuple(data.train.images.shape[1:])
     table = layer_table(network, shape, num_classes=len(data.classes))
     plan = plan_layers(table, config)
     folder = out_dir / "prune"
+    # A summary says that the files beside it belong together, so an old one goes first.
+    (folder / "summary.json").unlink(missing_ok=True)
+    write_json(folder / "layers.json", table)
     log = _LogFile(folder / "log.jsonl")
     seconds: dict[str, float] = {}
-    own_train = user_samples(data.train, classes, config.samples_per_class, config.seed)
-    own_val, own_test = user_samples(data.val, classes), user_samples(data.test, classes)
 
     def scores(model: nn.Module) -> Scores:
-        return Scores(accuracy(model, own_val, classes), accuracy(model, own_test, classes))
+        return Scores(
+            val=accuracy(model, val_share, classes), test=accuracy(model, test_share, classes)
+        )
 
-    write_json(folder / "layers.json", table)
     with _phase("train", seconds, config.seed):
-        model, source = _dense_model(
+        model, source = dense_model(
             network, data, config, folder / "dense.safetensors", weights, log, progress
         )
     dense = scores(model)
+    all_classes = range(len(data.classes))
+    dense_all_classes = Scores(
+        val=accuracy(model, data.val, all_classes), test=accuracy(model, data.test, all_classes)
+    )
+
     with _phase("finetune_dense", seconds, config.seed):
         bound = copy.deepcopy(model)
-        _finetune_dense(bound, _batches(own_train, config), config, log, progress)
+        batches = as_batches(train_share, config.batch_size, config.seed)
+        finetune_dense(bound, batches, config, log, progress)
     dense_finetuned = scores(bound)
-    del bound
+
     with _phase("prune", seconds, config.seed):
-        batches = _batches(own_train, config)
+        batches = as_batches(train_share, config.batch_size, config.seed)
         masks, iterations = crisp(
             model, batches, plan, config, name=network, log=log, progress=progress
         )
-    summary = _summary(
-        plan, masks, iterations, scores(model), network, dataset, classes, config, seconds
+
+    layers = layer_reports(plan, masks)
+    zeros = sum(layer.S * layer.K - layer.nnz for layer in layers)
+    prunable = sum(layer.weights for layer in plan.prunable)
+    everything = sum(layer.weights for layer in table.layers)
+    kept_macs = sum(
+        report.nnz * layer.N for report, layer in zip(layers, table.layers, strict=True)
     )
-    raise NotImplementedError
+    summary = PruneSummary(
+        network=network,
+        dataset=dataset,
+        user_classes=classes,
+        config=config,
+        samples=len(train_share),
+        dense_all_classes=dense_all_classes,
+        dense=dense,
+        dense_finetuned=dense_finetuned,
+        pruned=scores(model),
+        sparsity=zeros / prunable,
+        sparsity_all=zeros / everything,
+        parameters=table.parameters,
+        prunable_weights=prunable,
+        all_weights=everything,
+        macs_ratio=kept_macs / sum(layer.macs for layer in table.layers),
+        iterations=tuple(iterations),
+        layers=layers,
+        dense_weights=source,
+        seconds=seconds,
+        versions={
+            "crisp_loop": crisp_loop.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    )
+    save_masks(folder / "masks.safetensors", masks)
+    save_weights(folder / "weights.safetensors", model)
+    write_json(folder / "summary.json", summary)
+    return summary
+
+
+class _LogFile:
+    """``log.jsonl``: written whole at every line, so a reader never sees half of one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lines: list[str] = []
+        write_text(path, "")
+
+    def __call__(self, line: dict[str, object]) -> None:
+        self._lines.append(json.dumps(line))
+        write_text(self._path, "\n".join(self._lines) + "\n")
+
+
+@contextmanager
+def _phase(name: str, seconds: dict[str, float], seed: int) -> Iterator[None]:
+    """Time one phase, with torch's global generator at ``seed`` and put back afterwards.
+
+    A phase so gives the same result whether the phases before it ran or were reused.
+    """
+    start = time.perf_counter()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+    seconds[name] = round(time.perf_counter() - start, 2)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from crisp_loop.core.errors import CrispLoopError
-from crisp_loop.prune.batches import Batches
 from crisp_loop.networks.modes import in_mode
+from crisp_loop.prune.batches import Batches
 from crisp_loop.prune.ste import latent_weight
 
 Criterion = Literal["paper", "mean_abs"]

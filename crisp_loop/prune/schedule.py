@@ -27,7 +27,10 @@ def kappa(iteration: int, iterations: int, sparsity: float, nm: NM) -> Fraction:
     target = as_fraction(sparsity)
     if target < floor:
         raise InputError(
-            "sparsity", "", sparsity, f"{nm} alone prunes {float(floor):g}, so expected that or more"
+            "sparsity",
+            "",
+            sparsity,
+            f"{nm} alone prunes {float(floor):g}, so expected at least that",
         )
     return floor + Fraction(iteration, iterations) * (target - floor)
 

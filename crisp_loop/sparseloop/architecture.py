@@ -232,7 +232,10 @@ def _mesh(attributes: dict[str, Field], instances: int, component: Field) -> Mes
     if x * y != instances:
         shown = f"meshX {x}, meshY {y}"
         raise InputError(
-            component.where, component.path, shown, f"expected meshX * meshY = {instances} instances"
+            component.where,
+            component.path,
+            shown,
+            f"expected meshX * meshY = {instances} instances",
         )
     return Mesh(instances, x, y)
 

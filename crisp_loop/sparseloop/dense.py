@@ -69,7 +69,8 @@ def check_factors(design: Design, factors: Ints, legality: Legality) -> None:
     """Factors must be perfect: their product is the dimension's size."""
     nest, problem = design.nest, design.problem
     legality.refuse(
-        (factors < 1).any(axis=1), lambda _: f"{design.source}: a loop's factor is below 1."
+        np.asarray((factors < 1).any(axis=1)),
+        lambda _: f"{design.source}: a loop's factor is below 1.",
     )
     for dim in problem.dims:
         columns = [index for index, loop in enumerate(nest.loops) if loop.dim == dim]

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from crisp_loop.sparseloop.arrays import Bools, Floats, Ints, whole
 
@@ -83,20 +84,25 @@ class FixedStructured:
 
     @property
     def of_one_element(self) -> float:
+        """The mean of one element."""
         return self.density
 
     def most(self, tiles: Ints) -> Ints:
+        """The largest possible occupancy."""
         exact = tiles * self.density
         low = np.floor(exact)
-        return whole(np.where(1.0 <= 1 - (exact - low), low, np.ceil(exact)))
+        return whole(np.where(1 - (exact - low) >= 1.0, low, np.ceil(exact)))
 
     def p_empty(self, tiles: Ints) -> Floats:
+        """Probability of an empty tile."""
         return _p_none(tiles * self.density)
 
     def p_empty_within(self, tiles: Ints, parents: Ints, occupancies: Ints) -> Floats:
+        """Probability of an empty tile in a parent of known occupancy."""
         return _p_none(tiles[:, :, None] * (occupancies / parents[:, None])[:, None, :])
 
     def occupancies(self, tiles: Ints) -> Occupancies:
+        """All possible occupancies."""
         exact = tiles * self.density
         low = np.floor(exact)
         p_low = 1 - (exact - low)
@@ -104,12 +110,12 @@ class FixedStructured:
         p_high = np.where(p_low < 1.0, exact - low, 0.0)
         return Occupancies(
             counts=np.stack([whole(low), whole(np.ceil(exact))], axis=1),
-            probabilities=np.stack([p_low, p_high], axis=1),
+            probabilities=np.stack([p_low, p_high], axis=1).astype(np.float64),
             smallest_is_zero=np.floor(low / tiles * tiles) == 0,
         )
 
 
-def _p_none(exact: Floats) -> Floats:
+def _p_none(exact: npt.NDArray[Any]) -> Floats:
     return np.where(exact < 1.0, 1 - exact, 0.0)
 
 
@@ -128,17 +134,21 @@ class Hypergeometric:
 
     @property
     def of_one_element(self) -> float:
+        """The mean of one element."""
         return float(_occupancy_table(self.tensor, self.nonzeros, 1)[1][-1])
 
     def most(self, tiles: Ints) -> Ints:
+        """The largest possible occupancy."""
         return np.minimum(tiles, self.nonzeros)
 
     def p_empty(self, tiles: Ints) -> Floats:
+        """Probability of an empty tile."""
         return np.array(
             [_look_up(_p_empty_table(self.tensor, tile), self.nonzeros) for tile in tiles.tolist()]
         )
 
     def p_empty_within(self, tiles: Ints, parents: Ints, occupancies: Ints) -> Floats:
+        """Probability of an empty tile in a parent of known occupancy."""
         result = np.zeros((*tiles.shape, occupancies.shape[1]))
         for row, parent in enumerate(parents.tolist()):
             for rank, tile in enumerate(tiles[row].tolist()):
@@ -146,6 +156,7 @@ class Hypergeometric:
         return result
 
     def occupancies(self, tiles: Ints) -> Occupancies:
+        """All possible occupancies."""
         tables = [_occupancy_table(self.tensor, self.nonzeros, tile) for tile in tiles.tolist()]
         least = [self._least(tile) for tile in tiles.tolist()]
         widest = max(len(counts) for counts, _ in tables)
@@ -182,8 +193,8 @@ def _occupancy_table(tensor: int, nonzeros: int, tile: int) -> tuple[Ints, Float
     up = np.arange(mode, high, dtype=wide)
     ratios_up = (nonzeros - up) * (tile - up) / ((up + 1) * (tensor - nonzeros - tile + up + 1))
     down = np.arange(mode, low, -1, dtype=wide)
-    ratios_down = down * (tensor - nonzeros - tile + down) / (
-        (nonzeros - down + 1) * (tile - down + 1)
+    ratios_down = (
+        down * (tensor - nonzeros - tile + down) / ((nonzeros - down + 1) * (tile - down + 1))
     )
     weights = np.concatenate(
         [np.cumprod(ratios_down)[::-1], np.ones(1, dtype=wide), np.cumprod(ratios_up)]

@@ -43,7 +43,9 @@ class Field:
         if known is not None:
             for key, field in fields.items():
                 if key not in known:
-                    raise field.unsupported(f"the keys it knows here are {', '.join(sorted(known))}")
+                    raise field.unsupported(
+                        f"the keys it knows here are {', '.join(sorted(known))}"
+                    )
         return fields
 
     def items(self) -> list[Field]:

@@ -55,8 +55,7 @@ def plan_ranks(levels: tuple[RankLevel, ...], nontrivial: frozenset[int]) -> tup
         tiles = list(plans[-1].tiles) if child else [SCALAR]
         problem = ""
         if child and any(
-            mine.format != theirs.format
-            for mine, theirs in zip(ranks, child.ranks, strict=False)
+            mine.format != theirs.format for mine, theirs in zip(ranks, child.ranks, strict=False)
         ):
             problem = "its inner ranks differ from the ranks of the level below"
         rank, at = len(tiles) - 2, 0
@@ -164,10 +163,7 @@ def build_trees(
     """
     positions = np.array([position for level in levels for position, _ in level.loops])
     codes, group = distinct_rows(factors[:, positions] > 1)
-    plans = [
-        plan_ranks(levels, frozenset(positions[code].tolist()))
-        for code in codes
-    ]
+    plans = [plan_ranks(levels, frozenset(positions[code].tolist())) for code in codes]
     # One extra column, for tiles of one element.
     tiles = np.concatenate([tiles, np.ones_like(tiles[:, :1])], axis=1)
     rows = np.arange(len(factors))[:, None]
@@ -190,4 +186,3 @@ def build_trees(
         texts = [plan[index].problem for plan in plans]
         problems.append([texts[each] for each in group.tolist()])
     return trees, problems
-

@@ -11,7 +11,8 @@ from crisp_loop.sparseloop.architecture import StorageLevel
 from crisp_loop.sparseloop.arrays import Floats, Ints, in_order_sum, whole
 from crisp_loop.sparseloop.dense import Design
 from crisp_loop.sparseloop.legality import Legality
-from crisp_loop.sparseloop.sparse import Representation, SparseAnalysis, SparseTraffic
+from crisp_loop.sparseloop.representation import Representation
+from crisp_loop.sparseloop.sparse import SparseAnalysis, SparseTraffic
 
 # Blocks of compressed tiles do not fill up. Timeloop corrects for it while a tile has fewer
 # blocks than this, by block size and tenth of density.
@@ -93,7 +94,10 @@ def analyse_cost(design: Design, sparse: SparseAnalysis, legality: Legality) -> 
             used = np.max(
                 [
                     np.ones(len(cycles)),
-                    *(sparse.instances[index, tensor] for tensor in range(len(design.problem.tensors))),
+                    *(
+                        sparse.instances[index, tensor]
+                        for tensor in range(len(design.problem.tensors))
+                    ),
                 ],
                 axis=0,
             )
@@ -115,13 +119,10 @@ def analyse_cost(design: Design, sparse: SparseAnalysis, legality: Legality) -> 
 def _check_mesh(design: Design, sparse: SparseAnalysis, legality: Legality) -> None:
     """The instances that a mapping spreads over must exist, along both axes."""
     arch = design.architecture
-    x, y = sparse.compute_expansion
-    needs = [(arch.compute.name, arch.compute.mesh, x, y)]
-    for level, hardware in enumerate(arch.levels):
-        xs = np.max([each.x[:, level + 1] for each in sparse.expansion], axis=0)
-        ys = np.max([each.y[:, level + 1] for each in sparse.expansion], axis=0)
-        needs.append((hardware.name, hardware.mesh, xs, ys))
-    for name, mesh, xs, ys in needs:
+    for entry, hardware in enumerate((arch.compute, *arch.levels)):
+        name, mesh = hardware.name, hardware.mesh
+        xs = np.max([each.x[:, entry] for each in sparse.expansion], axis=0)
+        ys = np.max([each.y[:, entry] for each in sparse.expansion], axis=0)
         for what, needed, available in (
             ("along X", xs, mesh.x),
             ("along Y", ys, mesh.y),
@@ -185,7 +186,9 @@ def _cost_level(
         (hardware.shared_bandwidth, writes + reads),
     ):
         if limit is not None:
-            throttling = np.where(limit < demand, np.minimum(throttling, limit / demand), throttling)
+            throttling = np.where(
+                limit < demand, np.minimum(throttling, limit / demand), throttling
+            )
     cycles = whole(np.ceil(compute_cycles / throttling))
     return LevelCost(cycles, throttling, energy, costs)
 
@@ -222,20 +225,11 @@ def _check_capacity(
 
 def _format_bits(traffic: SparseTraffic) -> dict[str, Ints]:
     """Metadata bits moved, by kind of access."""
-    kinds = {
-        "reads": traffic.format_reads,
-        "fills": traffic.format_fills,
-        "updates": traffic.format_updates,
-        "skipped_reads": traffic.skipped_format_reads,
-        "skipped_updates": traffic.skipped_format_updates,
-    }
+    kinds = ("reads", "fills", "updates", "skipped_reads", "skipped_updates")
     if traffic.representation is None:
-        return {kind: np.zeros_like(traffic.reads) for kind in kinds}
+        return dict.fromkeys(kinds, np.zeros_like(traffic.reads))
     word_bits = traffic.representation.tree.word_bits
-    return {
-        kind: np.zeros_like(traffic.reads) if words is None else (words * word_bits).sum(axis=(1, 2))
-        for kind, words in kinds.items()
-    }
+    return {kind: (getattr(traffic.format, kind) * word_bits).sum(axis=(1, 2)) for kind in kinds}
 
 
 def _energy(

@@ -60,7 +60,8 @@ def evaluate(spec: Spec) -> Evaluation:
         sparse, cost = _analyse(design, factors, legality)
     if reason := legality.reason(0):
         raise IllegalMappingError(reason)
-    assert sparse is not None and cost is not None
+    assert sparse is not None
+    assert cost is not None
     return _report(design, sparse, cost)
 
 
@@ -179,10 +180,11 @@ def _report_tensor(traffic: SparseTraffic, instances: float, cost: TensorCost) -
             skipped=0 if skipped is None else int(skipped[0]),
         )
 
-    def words(kind: str, each: Ints | None) -> FormatAccesses:
+    def words(kind: str) -> FormatAccesses:
         # Like timeloop-model, say nothing of a kind of access that moves no bits.
-        if each is None or not cost.format_bits[kind][0]:
+        if traffic.format is None or not cost.format_bits[kind][0]:
             return FormatAccesses()
+        each: Ints = getattr(traffic.format, kind)
         return FormatAccesses(tuple((int(rank[0]), int(rank[1])) for rank in each[0]))
 
     dense = traffic.dense
@@ -193,9 +195,9 @@ def _report_tensor(traffic: SparseTraffic, instances: float, cost: TensorCost) -
         reads=accesses(dense.reads, traffic.reads, traffic.skipped_reads),
         fills=accesses(dense.fills, traffic.fills),
         updates=accesses(dense.updates, traffic.updates, traffic.skipped_updates),
-        format_reads=words("reads", traffic.format_reads),
-        format_fills=words("fills", traffic.format_fills),
-        format_updates=words("updates", traffic.format_updates),
+        format_reads=words("reads"),
+        format_fills=words("fills"),
+        format_updates=words("updates"),
         temporal_reductions=int(traffic.temporal_reductions[0]),
         energy_pJ=float(cost.energy[0]),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 from crisp_loop.core.errors import InputError
@@ -148,7 +149,7 @@ def _parse_format(
     ranks = tuple(_parse_rank(rank, level, problem) for rank in reversed(given))
     if not any(rank.compressed for rank in ranks):
         raise fields["ranks"].unsupported("expected a compressed rank (CP or B)")
-    for inner, outer in zip(ranks, ranks[1:], strict=False):
+    for inner, outer in pairwise(ranks):
         if outer.compressed and not inner.compressed:
             raise fields["ranks"].error(
                 f"a compressed rank ({outer.format}) cannot stand above an uncompressed one"
@@ -157,7 +158,9 @@ def _parse_format(
 
 
 def _parse_rank(rank: Field, level: StorageLevel, problem: Problem) -> Rank:
-    fields = rank.entries({"format", "metadata_word_bits", "payload_word_bits", "flattened_rankIDs"})
+    fields = rank.entries(
+        {"format", "metadata_word_bits", "payload_word_bits", "flattened_rankIDs"}
+    )
     name = rank.required(fields, "format")
     upper = name.text().upper()
     if name.text() not in (upper, upper.lower()) or upper not in ("UOP", "CP", "B"):

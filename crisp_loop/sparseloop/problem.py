@@ -42,6 +42,8 @@ def parse_problem(problem: Field) -> Problem:
     top = problem.entries({"version", "shape", "instance"})
     shape = problem.required(top, "shape").entries({"name", "dimensions", "data_spaces"})
     dims = tuple(problem.required(shape, "dimensions").names())
+    if len(dims) < 2:
+        raise shape["dimensions"].error("expected two dimensions at least")
     for dim in dims:
         if len(dim) != 1 or not dim.isalpha() or dims.count(dim) > 1:
             raise shape["dimensions"].error("expected different single letters")

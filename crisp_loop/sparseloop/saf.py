@@ -267,7 +267,5 @@ def _propagate(state: Expansion, x: Ints, y: Ints, boundary: np.ndarray) -> tupl
                 passed, state.share[:, inner] * state.share[:, level], state.share[:, inner]
             )
             for along, ratio in ((state.x, x_ratio), (state.y, y_ratio)):
-                along[:, inner] = np.where(
-                    changed, whole(along[:, inner] * ratio), along[:, inner]
-                )
+                along[:, inner] = np.where(changed, whole(along[:, inner] * ratio), along[:, inner])
     return state.x.copy(), state.y.copy()

@@ -63,7 +63,7 @@ def test_the_closed_forms_bound_the_engine_from_below(name: str, gemm: Gemm) -> 
         space = space.take(rng.permutation(len(space))[:60])
         orders = tuple(slot.orders[0] for slot in space.slots)
         bounds, _ = estimate(design, problem, space, orders)
-        by_nest = dict(zip(map(str, (space.nest(i, orders) for i in range(len(space)))), bounds))
+        by_nest = {str(space.nest(i, orders)): bound for i, bound in enumerate(bounds)}
         for cycles, _, nest in evaluated(design, problem, space, orders):
             # fixed_structured densities round on tiles this small
             assert by_nest[str(nest)] <= cycles * 1.05 + 2

@@ -31,7 +31,8 @@ def test_all_splits_that_the_dataflow_allows_and_no_others(name: str) -> None:
     per_dim = []
     for dim in DIMENSIONS:
         limits = [
-            1 if dim not in slot.dims else (slot.dims[dim] or bounds[dim]) for slot in design.dataflow
+            1 if dim not in slot.dims else (slot.dims[dim] or bounds[dim])
+            for slot in design.dataflow
         ]
         choices = [[f for f in range(1, limit + 1) if bounds[dim] % f == 0] for limit in limits]
         per_dim.append([c for c in product(*choices) if prod(c) == bounds[dim]])

@@ -104,6 +104,7 @@ def _architecture(
         "metadata_storage_depth": rng.choice([1024, 8192, 262144]),
         "metadata_storage_width": rng.choice([48, 48, 64, 12]),
         **bandwidths(4, 12, 21, 21, 42, None),
+        **rng.choice([{}, {}, {}, {"shared_bandwidth": rng.choice([5, 33.5])}]),
     }
     rf = {
         **{"datawidth": 8, "data_storage_depth": rng.choice([1024, 65536])},
@@ -116,6 +117,9 @@ def _architecture(
         **{"metadata_storage_depth": 4096, "metadata_storage_width": 8},
         **(core_mesh if outer_product else lane_mesh),
     }
+    if rng.random() < 0.1:
+        lrf |= {"metadata_datawidth": 4}
+        smem["read_bandwidth"] = 7.3
     mac = {"datawidth": 8, **lane_mesh}
     storage = {"class": "storage", "subclass": "SRAM_MD"}
     local = [{"name": "RF", **storage, "attributes": rf}]
@@ -149,6 +153,7 @@ def _energies(
     tables = []
     for name in ("system.DRAM", "system.SM.SMEM", f"{core}.RF", f"{inner}.LRF"):
         wanted = actions + (more if name != "system.DRAM" or rng.random() < 0.5 else [])
+        wanted = wanted + (["leak"] if rng.random() < 0.1 else [])
         tables.append({"name": name, "actions": [_action(rng, each) for each in wanted]})
     macs = [_action(rng, each) for each in ("mac_random", "mac_gated", "mac_skipped")]
     tables.append({"name": mac, "actions": macs})
@@ -237,7 +242,7 @@ def _sparse(rng: random.Random, design: str, slots: dict[str, dict[str, Any]]) -
         "SMEM": [format_of("A", [rank("UOP")] * 6 + [index] + [inner] * 3 + [offset])],
     }
     if rng.random() < 0.7:
-        spaces["LRF"] = [format_of("A", [rank("CP", 2)])]
+        spaces["LRF"] = [format_of("A", [rank("CP", rng.choice([2, 2, None]))])]
     else:
         spaces["LRF"] = [format_of("A", [inner] * 3 + [offset])]
     kind = rng.choice(["skipping_spatial"] * 5 + ["skipping"])
@@ -265,7 +270,9 @@ def _merged(targets: list[Spec]) -> list[Spec]:
     return merged
 
 
-def _mapping(rng: random.Random, outer_product: bool, slots: dict[str, dict[str, Any]]) -> list[Spec]:
+def _mapping(
+    rng: random.Random, outer_product: bool, slots: dict[str, dict[str, Any]]
+) -> list[Spec]:
     mapping: list[Spec] = []
 
     def directive(target: str, kind: str, slot: dict[str, Any]) -> None:

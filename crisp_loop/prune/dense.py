@@ -1,0 +1,98 @@
+"""The dense network before pruning: trained, reused from an earlier run, or loaded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from crisp_loop.core.errors import CrispLoopError
+from crisp_loop.core.files import sha256
+from crisp_loop.core.progress import Progress
+from crisp_loop.datasets.split import Dataset
+from crisp_loop.networks.registry import build
+from crisp_loop.prune.batches import Batches, TensorBatches
+from crisp_loop.prune.checkpoints import load_weights, read_header, save_weights
+from crisp_loop.prune.config import PruneConfig
+from crisp_loop.prune.finetune import Log, Recipe, train
+
+
+def dense_model(
+    network: str,
+    data: Dataset,
+    config: PruneConfig,
+    path: Path,
+    weights: Path | None,
+    log: Log,
+    progress: Progress,
+) -> tuple[nn.Module, str]:
+    """The dense network, and where its weights came from.
+
+    Args:
+        network: A registered name.
+        data: Trained on all classes of ``data.train``.
+        config: The training options.
+        path: Keeps trained weights, with a hash of all that they depend on in the header.
+        weights: Load this file instead.
+        log: Gets one line an epoch.
+        progress: Shows the epochs.
+    """
+    model = build(network, len(data.classes))
+    if weights is not None:
+        load_weights(weights, model, network)
+        return model, str(weights)
+    key = _training_key(network, data, config)
+    if read_header(path).get("training") == key:
+        try:
+            load_weights(path, model, network)
+            progress.note(f"dense weights reused from {path}")
+            return model, "reused"
+        except CrispLoopError as error:
+            progress.note(f"{error} Training again.")
+            torch.manual_seed(config.seed)
+            model = build(network, len(data.classes))
+    recipe = Recipe(
+        "train", config.train_epochs, config.train_lr, config.momentum, config.weight_decay
+    )
+    batches = TensorBatches(data.train.images, data.train.labels, config.batch_size, config.seed)
+    train(model, batches, recipe, log=log, progress=progress)
+    save_weights(path, model, {"training": key})
+    return model, "trained"
+
+
+def finetune_dense(
+    model: nn.Module, batches: Batches, config: PruneConfig, log: Log, progress: Progress
+) -> None:
+    """Fine-tune ``model`` on the user's classes without masks: the upper bound.
+
+    It runs as many epochs as the pruned network in all its phases, along one cosine.
+    """
+    epochs = config.iterations * (config.ste_epochs + config.iteration_epochs)
+    recipe = Recipe(
+        "dense fine-tuning",
+        epochs + config.final_epochs,
+        config.lr,
+        config.momentum,
+        config.weight_decay,
+    )
+    train(model, batches, recipe, log=log, progress=progress)
+
+
+def _training_key(network: str, data: Dataset, config: PruneConfig) -> str:
+    """Hash of everything that trained weights depend on."""
+    depends_on = {
+        "network": network,
+        "dataset": data.name,
+        "classes": data.classes,
+        "samples": len(data.train),
+        "epochs": config.train_epochs,
+        "lr": config.train_lr,
+        "batch_size": config.batch_size,
+        "momentum": config.momentum,
+        "weight_decay": config.weight_decay,
+        "seed": config.seed,
+        "torch": torch.__version__,
+    }
+    return sha256(json.dumps(depends_on, sort_keys=True))

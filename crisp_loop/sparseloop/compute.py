@@ -1,0 +1,88 @@
+"""Step 2c, computes: what happens to each, by the state of its two operands.
+
+An operand is present, or zero (stored without a format), or left out by its format. Two
+present ones are an actual compute; one present and one left out is passed over by a compute
+that skips, and costs a cycle otherwise; two left out never reach the hardware.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from crisp_loop.sparseloop.arrays import Floats, Ints, whole
+from crisp_loop.sparseloop.dense import Design
+from crisp_loop.sparseloop.legality import Legality
+
+
+@dataclass(frozen=True)
+class Computes:
+    """Totals over all compute units, (batch,) each."""
+
+    algorithmic: Ints
+    actual: Ints
+    skipped: Ints
+
+
+@dataclass(frozen=True)
+class _Operand:
+    """Probabilities of an operand's three states."""
+
+    present: Floats
+    zero: Floats
+    left_out: Floats
+
+
+def filter_computes(
+    design: Design,
+    total: Ints,
+    left: Floats,
+    absent: dict[int, Floats],
+    compressed: dict[int, bool],
+    legality: Legality,
+) -> Computes:
+    """Split the computes that the storage SAFs leave.
+
+    Args:
+        design: The parsed spec.
+        total: Dense computes.
+        left: Computes that the SAFs of the storage levels leave.
+        absent: Input to the probability that its innermost SAF drops it.
+        compressed: Input to whether its innermost level has a format.
+        legality: Refuses probabilities that Timeloop refuses.
+    """
+    a_index, b_index = (
+        index for index, tensor in enumerate(design.problem.tensors) if not tensor.output
+    )
+    operands: list[_Operand] = []
+    for index, other in ((a_index, b_index), (b_index, a_index)):
+        tensor = design.problem.tensors[index]
+        present = _to_millionths(np.full(len(left), tensor.density.of_one_element))
+        if other in absent:
+            # The SAF on the other operand keeps the computes where this one may be present.
+            present = present / (1 - _to_millionths(absent[other]))
+
+        def reason(_: int, name: str = tensor.name) -> str:
+            return (
+                f"{design.source}: the SAFs leave fewer computes than there are non-zeros of"
+                f" {name}; timeloop-model stops at this rounding of its probabilities."
+            )
+
+        legality.refuse(~((present > -1e-5) & (present < 1 + 1e-5)), reason)
+        gone = np.clip(1 - present, 0, 1)
+        none = np.zeros_like(gone)
+        states = (none, gone) if compressed[index] else (gone, none)
+        operands.append(_Operand(np.clip(present, 0, 1), *states))
+    a, b = operands
+    skipped = np.zeros_like(left)
+    if design.optimizations.skip_compute:
+        skipped = left * (a.present * b.left_out + a.left_out * b.present)
+        skipped = np.floor(skipped + left * (a.zero * b.left_out + a.left_out * b.zero))
+    unseen = np.floor(left * (a.left_out * b.left_out))
+    return Computes(total, whole(left - skipped - unseen), whole(skipped))
+
+
+def _to_millionths(values: Floats) -> Floats:
+    """As Timeloop rounds densities before it divides them: half up."""
+    return np.floor(values * 1e6 + 0.5) / 1e6

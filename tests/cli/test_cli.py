@@ -1,0 +1,129 @@
+"""The command line: what it prints, and that every mistake is one sentence with exit code 2."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from crisp_loop.cli.main import app
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+SPEC = GOLDEN / "crisp24-b64-conv4-3x3" / "spec.yaml"
+runner = CliRunner()
+
+
+def crisp(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the real command in a process of its own, wide enough that nothing wraps."""
+    return subprocess.run(
+        [sys.executable, "-m", "crisp_loop.cli.main", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "1000"},
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["eval", "nowhere.yaml"], "nowhere.yaml: no such experiment file."),
+        (["eval", "."], ". is a directory; expected an experiment file."),
+        (["eval", "broken.yaml"], "broken.yaml is not valid YAML at line 2, column"),
+        (["eval", "text.yaml"], "text.yaml holds no experiment; expected keys such as"),
+        (["eval", "-a", "tpu"], "accelerator: 'tpu' is unknown; expected one of dense, nvidia-stc"),
+        (["eval", "--nm", "5:4"], "prune.nm: '5:4' cannot be used; expected N:M with 1 <= N <= M"),
+        (["eval", "--nm", "two"], "prune.nm: 'two' cannot be used; expected N:M"),
+        (["eval", "--sparsity", "0.3", "--nm", "2:4"], "prune.sparsity: 0.3 cannot be used; 2:4"),
+        (["eval", "--block", "48"], "prune.block: 48 cannot be used; expected 16, 32, 64"),
+        (["eval", "--model", "alexnet"], "network: 'alexnet' cannot be used; the known networks are"),
+        (["eval", "--engine", "magic"], "engine: 'magic' cannot be used; the known engines are auto"),
+        (["eval", "--classes", "1,12"], "12"),
+        (["eval", "--out", "broken.yaml"], "--out: broken.yaml is a file; expected a directory"),
+        (["eval", "unknown.yaml"], "unknown.yaml: prune.blok: 'blok' cannot be used; it is unknown"),
+        (["cost", "nowhere.yaml"], "nowhere.yaml: no such spec"),
+        (["cost", "text.yaml"], "text.yaml holds no sections; expected"),
+        (["cost", "empty"], "empty holds no .yaml files"),
+        (["cost", str(SPEC), "--engine", "magic"], "engine: 'magic' cannot be used"),
+        (["report", "empty"], "empty is no run's directory"),
+        (["layers", "alexnet"], "network: 'alexnet' cannot be used; the known ones are"),
+        (["pack", "nowhere", "nowhere"], "nowhere"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_sentence(tmp_path: Path, arguments: list[str], sentence: str) -> None:
+    (tmp_path / "broken.yaml").write_text("[1, 2\n- : {")
+    (tmp_path / "text.yaml").write_text("just words")
+    (tmp_path / "unknown.yaml").write_text("prune: {blok: 16}")
+    (tmp_path / "empty").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    done = crisp(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert sentence in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_spec_is_priced_as_timeloop_does() -> None:
+    done = crisp("cost", str(SPEC), "--engine", "analytic", "--json")
+    (evaluation,) = json.loads(done.stdout)
+    expected = json.loads((GOLDEN / "cases.json").read_text())["crisp24-b64-conv4-3x3"]
+    assert evaluation["cycles"] == expected["cycles"]
+    assert evaluation["energy_uJ"] == pytest.approx(expected["energy_uJ"], rel=1e-5)
+    assert [level["name"] for level in evaluation["levels"]] == ["LRF", "RF", "SMEM", "DRAM"]
+
+
+def test_the_capacity_case_is_refused() -> None:
+    done = crisp("cost", str(GOLDEN / "crisp14-b16-conv4-3x3" / "spec.yaml"), "-e", "analytic")
+    assert done.returncode == 2
+    assert "SMEM" in done.stderr
+    assert "313344" in done.stderr
+    assert "262144" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["eval", "prune", "pack", "map", "specs", "cost", "report", "layers", "doctor"],
+)
+def test_help_teaches(command: str) -> None:
+    done = runner.invoke(app, [command, "--help"])
+    assert done.exit_code == 0
+    assert len(done.output) > 200
+
+
+def test_layers_are_listed() -> None:
+    done = crisp("layers", "resnet50", "--json")
+    table = json.loads(done.stdout)
+    assert table["parameters"] == 25_557_032
+    assert len(table["layers"]) == 54
+    assert "resnet50" in crisp("layers").stdout
+
+
+def test_doctor_names_the_engines() -> None:
+    done = crisp("doctor")
+    assert done.returncode == 0
+    for name in ("analytic", "timeloop", "docker", "energy tables"):
+        assert name in done.stdout
+
+
+def test_a_network_is_evaluated_and_reported(tmp_path: Path) -> None:
+    done = crisp(
+        "eval", "--model", "mobilenetv2", "--nm", "2:4", "--block", "64", "--sparsity", "0.9",
+        "--engine", "analytic", "-a", "crisp-stc", "--out", str(tmp_path),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "crisp-stc" in done.stdout
+    lines = (tmp_path / "results.csv").read_text().splitlines()
+    assert len(lines) == 1 + 2 * 53  # the baseline is added
+    again = crisp("report", str(tmp_path))
+    assert again.returncode == 0
+    from_table = crisp("report", str(tmp_path / "results.csv"), "--no-layers")
+    assert from_table.returncode == 0
+    assert "crisp-stc" in from_table.stdout

@@ -1,0 +1,50 @@
+"""Experiments: defaults, overrides, names."""
+
+from pathlib import Path
+
+import pytest
+
+from crisp_loop.core.errors import CrispLoopError
+from crisp_loop.core.pattern import NM
+from crisp_loop.pipeline.experiment import load_experiment
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def test_the_written_out_default_is_the_default() -> None:
+    written = load_experiment(EXAMPLES / "digits.yaml")
+    assert written == load_experiment(None, {"name": "digits"})
+    assert written.masks == "prune"
+
+
+def test_the_resnet50_example_draws_masks() -> None:
+    experiment = load_experiment(EXAMPLES / "resnet50.yaml")
+    assert (experiment.masks, experiment.prune.block) == ("draw", 64)
+
+
+def test_options_go_over_the_file_section_by_section(tmp_path: Path) -> None:
+    file = tmp_path / "x.yaml"
+    file.write_text("prune: {nm: 1:4, block: 32, sparsity: 0.95}\nengine: analytic\n")
+    experiment = load_experiment(file, {"prune": {"block": 64}, "network": "vgg16"})
+    assert experiment.prune.nm == NM(1, 4)
+    assert experiment.prune.block == 64
+    assert (experiment.masks, experiment.engine) == ("draw", "analytic")
+
+
+def test_the_results_directory_tells_the_pattern() -> None:
+    experiment = load_experiment(None, {"network": "resnet50", "prune": {"block": 64}})
+    assert experiment.run_name == "resnet50-2of4-b64-s90"
+    assert load_experiment(None, {"name": "mine"}).run_name == "mine"
+
+
+@pytest.mark.parametrize("name", ["../up", "/abs", "a/b", ".hidden"])
+def test_a_name_stays_inside_runs(name: str) -> None:
+    with pytest.raises(CrispLoopError, match="name: "):
+        load_experiment(None, {"name": name})
+
+
+def test_unknown_keys_are_named_with_the_known_ones() -> None:
+    with pytest.raises(CrispLoopError, match=r"oops: .* known keys: name, network, masks, data"):
+        load_experiment(None, {"oops": 1})
+
+
