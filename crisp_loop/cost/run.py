@@ -41,17 +41,18 @@ def evaluate_specs(
     progress = progress or Quiet()
     if isinstance(engine, str):
         chosen = find_engine(engine, keep_dir=out.parent / FAILED_DIRECTORY if out else None)
-        if engine == AUTO:
-            progress.note(f"Engine: {chosen.name} ({chosen.version()})")
-        engine = chosen
+    else:
+        chosen = engine
     specs = [item if isinstance(item, Spec) else load_spec(item) for item in paths_or_specs]
     warnings = [f"{spec.source}: {text}" for spec in specs for text in check_energies(spec)]
     if warnings:
         more = f" ({len(warnings) - 1} more like this)" if len(warnings) > 1 else ""
         progress.note(warnings[0] + more)
-    evaluations = list(engine.evaluate(specs, progress))
+    if engine == AUTO:
+        progress.note(f"Engine: {chosen.name} ({chosen.version()})")
+    evaluations = list(chosen.evaluate(specs, progress))
     if out is not None:
-        write_json(out, Evaluations(engine.name, engine.version(), tuple(evaluations)))
+        write_json(out, Evaluations(chosen.name, chosen.version(), tuple(evaluations)))
     return evaluations
 
 

@@ -16,13 +16,17 @@ from crisp_loop.core.files import replacing
 
 
 def save_weights(path: Path, model: nn.Module, header: Mapping[str, str] | None = None) -> None:
-    """Write the state_dict of ``model`` atomically, with ``header`` as the file's metadata."""
+    """Write the state_dict of ``model`` atomically, with ``header`` as the file's metadata.
+
+    More than one entry in ``header`` would make the file's bytes differ between runs, because
+    safetensors writes its metadata in no fixed order.
+    """
     tensors = {key: value.detach().clone() for key, value in model.state_dict().items()}
     with replacing(path) as temporary:
         save_file(
             {key: value.contiguous() for key, value in tensors.items()},
             temporary,
-            {"format": "pt", **(header or {})},
+            dict(header or {"format": "pt"}),
         )
 
 

@@ -32,7 +32,7 @@ class PruneConfig(BaseModel):
     iterations: int = Field(default=3, ge=1)
     """Iterations n of Algorithm 1, over which the sparsity rises linearly to the target."""
 
-    train_epochs: int = Field(default=20, ge=0)
+    train_epochs: int = Field(default=15, ge=0)
     """Epochs of the dense training on all classes; unused when weights are given."""
 
     ste_epochs: int = Field(default=4, ge=0)
@@ -47,7 +47,7 @@ class PruneConfig(BaseModel):
     train_lr: float = Field(default=0.1, gt=0)
     """First learning rate of the dense training; it falls to 0 along a cosine."""
 
-    lr: float = Field(default=0.02, gt=0)
+    lr: float = Field(default=0.05, gt=0)
     """First learning rate of each fine-tuning; it falls to 0 along a cosine."""
 
     batch_size: int = Field(default=32, ge=1)

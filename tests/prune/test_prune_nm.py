@@ -72,9 +72,7 @@ def test_matrix_view_is_cores_and_has_an_inverse(seed: int, shape: tuple[int, ..
 # ---- blocks ------------------------------------------------------------------------------
 
 
-@given(
-    seed=SEEDS, rows=st.integers(1, 4), columns=st.integers(1, 6), block=st.sampled_from([2, 4])
-)
+@given(seed=SEEDS, rows=st.integers(1, 4), columns=st.integers(1, 6), block=st.sampled_from([2, 4]))
 def test_block_scores_land_on_their_blocks(seed: int, rows: int, columns: int, block: int) -> None:
     saliency = random(seed, rows * block, columns * block)
     found = block_scores(saliency, block)

@@ -23,7 +23,7 @@ class Loader:
     def __len__(self) -> int:
         return len(self.parts)
 
-    def __iter__(self):  # noqa: ANN204
+    def __iter__(self):
         return iter(self.parts)
 
 
