@@ -22,7 +22,9 @@ DSTC_FIG_21 = {  # A density: cycles at B density 1.0 and 0.4 (Wang et al., ISCA
 }
 
 
-def hybrid_gemm(nm: NM, block: int, rows: int = 128, columns: int = 512, kappa: float = 0.8) -> Gemm:
+def hybrid_gemm(
+    nm: NM, block: int, rows: int = 128, columns: int = 512, kappa: float = 0.8
+) -> Gemm:
     mask = Draw(nm, block, kappa).mask(rows, columns, np.random.default_rng(1))
     return Gemm("layer", 1, rows, columns, 49, sparsity_of(mask, nm, block), 0.6)
 
@@ -124,7 +126,9 @@ def test_lane_quantisation_meets_dstcs_measured_points() -> None:
 
 
 def test_an_unknown_accelerator_is_named_with_the_known_ones() -> None:
-    with pytest.raises(CrispLoopError, match=r"'tpu' is unknown; expected one of dense, nvidia-stc"):
+    with pytest.raises(
+        CrispLoopError, match=r"'tpu' is unknown; expected one of dense, nvidia-stc"
+    ):
         load_accelerator("tpu")
 
 

@@ -41,11 +41,20 @@ def crisp(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProce
         (["eval", "--nm", "two"], "prune.nm: 'two' cannot be used; expected N:M"),
         (["eval", "--sparsity", "0.3", "--nm", "2:4"], "prune.sparsity: 0.3 cannot be used; 2:4"),
         (["eval", "--block", "48"], "prune.block: 48 cannot be used; expected 16, 32, 64"),
-        (["eval", "--model", "alexnet"], "network: 'alexnet' cannot be used; the known networks are"),
-        (["eval", "--engine", "magic"], "engine: 'magic' cannot be used; the known engines are auto"),
+        (
+            ["eval", "--model", "alexnet"],
+            "network: 'alexnet' cannot be used; the known networks are",
+        ),
+        (
+            ["eval", "--engine", "magic"],
+            "engine: 'magic' cannot be used; the known engines are auto",
+        ),
         (["eval", "--classes", "1,12"], "12"),
         (["eval", "--out", "broken.yaml"], "--out: broken.yaml is a file; expected a directory"),
-        (["eval", "unknown.yaml"], "unknown.yaml: prune.blok: 'blok' cannot be used; it is unknown"),
+        (
+            ["eval", "unknown.yaml"],
+            "unknown.yaml: prune.blok: 'blok' cannot be used; it is unknown",
+        ),
         (["cost", "nowhere.yaml"], "nowhere.yaml: no such spec"),
         (["cost", "text.yaml"], "text.yaml holds no sections; expected"),
         (["cost", "empty"], "empty holds no .yaml files"),

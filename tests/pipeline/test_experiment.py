@@ -46,5 +46,3 @@ def test_a_name_stays_inside_runs(name: str) -> None:
 def test_unknown_keys_are_named_with_the_known_ones() -> None:
     with pytest.raises(CrispLoopError, match=r"oops: .* known keys: name, network, masks, data"):
         load_experiment(None, {"oops": 1})
-
-

@@ -67,7 +67,9 @@ def test_energy_tables_name_every_component(name: str) -> None:
     accelerator = load_accelerator(name)
     gemm = Gemm("toy", 1, 64, 64, 64, dense(4096), 0.6)
     spec = sections(name, gemm, _trivial(name))
-    tables = {t["name"]: {a["name"]: a["energy"] for a in t["actions"]} for t in spec["ERT"]["tables"]}
+    tables = {
+        t["name"]: {a["name"]: a["energy"] for a in t["actions"]} for t in spec["ERT"]["tables"]
+    }
     assert set(tables) == {accelerator.path(n.name) for n in accelerator.levels} | {
         accelerator.path(accelerator.compute.name)
     }
