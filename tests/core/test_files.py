@@ -12,7 +12,7 @@ from crisp_loop.core.files import dump_yaml, parse_yaml, replacing, validated, w
 def test_patterns_and_names_stay_text() -> None:
     data = parse_yaml("nm: 2:4\nname: no\nwhen: 2026-11-21\noct: 010\nx: 1e3\ny: 1.5\nz: ~", "f")
     assert data == {
-        "nm": "2:4", "name": "no", "when": "2026-11-21", "oct": 10, "x": 1000.0, "y": 1.5, "z": None,
+        "nm": "2:4", "name": "no", "when": "2026-11-21", "oct": 10, "x": 1e3, "y": 1.5, "z": None,
     }  # fmt: skip
 
 
