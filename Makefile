@@ -14,7 +14,7 @@ help: ## List the targets
 	@echo "PYTHON=... picks the Python (3.10 to 3.12) that $(VENV) is made with."
 
 eval: $(VENV)/.installed ## Run the digits experiment into runs/digits, no Timeloop needed
-	$(BIN)/crisp-loop eval --engine analytic --out $(OUT) $(ARGS)
+	$(BIN)/crisp-loop eval examples/digits.yaml --engine analytic --out $(OUT) $(ARGS)
 
 test: $(VENV)/.installed-dev ## Run the tests
 	@$(BIN)/python -m pytest $(ARGS)
