@@ -7,6 +7,8 @@ from typing import Literal
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
+STEM, HEAD = "stem", "head"
+
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Layer:
@@ -74,16 +76,27 @@ class LayerTable:
     layers: tuple[Layer, ...]
 
 
-def prunable(table: LayerTable, m: int) -> tuple[Layer, ...]:
-    """The layers that hybrid pruning touches by default.
+def roles(table: LayerTable) -> dict[str, str]:
+    """The ``stem`` (first layer, if a convolution) and the ``head`` (last one, if linear).
 
-    Ungrouped layers whose K holds whole groups of ``m``, without the stem (which reads the
-    input) and the head (the last linear layer): for ResNet-50 the paper's 52 convolutions.
+    Pruning leaves both dense unless asked; with :func:`unfit`, what remains of ResNet-50 is the
+    paper's 52 convolutions.
     """
-    linear = [layer for layer in table.layers if layer.kind == "linear"]
-    head = linear[-1] if linear else None
-    return tuple(
-        layer
-        for layer in table.layers[1:]
-        if layer is not head and layer.groups == 1 and layer.in_channels % m == 0
-    )
+    found: dict[str, str] = {}
+    if table.layers and table.layers[-1].kind == "linear":
+        found[table.layers[-1].name] = HEAD
+    if table.layers and table.layers[0].kind == "conv":
+        found[table.layers[0].name] = STEM
+    return found
+
+
+def unfit(layer: Layer, m: int) -> str:
+    """Why a layer cannot hold an N:M pattern; empty if it can.
+
+    Groups run along input channels and may not reach into the next kernel position.
+    """
+    if layer.groups > 1:
+        return "depthwise" if layer.depthwise else "grouped"
+    if layer.in_channels % m:
+        return f"{layer.in_channels} input channels are not a multiple of {m}"
+    return ""

@@ -1,27 +1,32 @@
 """Weight masks: their file, their matrix view, and what pattern they hold.
 
 The file is safetensors: one boolean tensor a layer, named and shaped as the layer's weight
-(OIHW or OI), with ``format``, ``version``, ``model``, ``nm`` and ``block`` in the header.
+(OIHW or OI). Its metadata has one key, ``crisp_loop.masks``, with a JSON object of ``version``,
+``model``, ``nm`` and ``block`` (safetensors writes several keys in random order, and equal masks
+shall give equal bytes).
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from crisp_loop.core.errors import CrispLoopError, InputError
-from crisp_loop.core.files import replacing
+from crisp_loop.core.files import parse_yaml, replacing, validated
 from crisp_loop.core.gemm import WeightSparsity
-from crisp_loop.core.pattern import NM
+from crisp_loop.core.pattern import NM, NMField
 
 FORMAT = "crisp_loop.masks"
-VERSION = "1"
+VERSION = 1
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -103,14 +108,14 @@ def sparsity_of(mask: BoolArray, nm: NM, block: int) -> WeightSparsity:
 def save_masks(path: Path, masks: Masks) -> None:
     """Write ``masks`` atomically."""
     header = {
-        "format": FORMAT,
         "version": VERSION,
         "model": masks.model,
         "nm": str(masks.nm),
-        "block": str(masks.block),
+        "block": masks.block,
     }
+    tensors = {name: np.ascontiguousarray(mask) for name, mask in masks.layers.items()}
     with replacing(path) as temporary:
-        save_file({k: np.ascontiguousarray(v) for k, v in masks.layers.items()}, temporary, header)
+        save_file(tensors, temporary, {FORMAT: json.dumps(header)})
 
 
 def load_masks(path: Path) -> Masks:
@@ -120,23 +125,29 @@ def load_masks(path: Path) -> Masks:
         raise CrispLoopError(f"{path} {what}; expected a mask file (.safetensors).")
     try:
         with safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
+            metadata = file.metadata() or {}
             layers = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise CrispLoopError(f"{path} is not a readable safetensors file: {error}.") from None
-    if header.get("format") != FORMAT or header.get("version") != VERSION:
-        found = f"{header.get('format')} {header.get('version')}"
-        raise InputError(path, "format", found, f"expected {FORMAT} version {VERSION}")
+    header = _header(path, metadata)
     for name, mask in layers.items():
         if mask.dtype != np.bool_:
             raise InputError(path, name, str(mask.dtype), "expected a mask of booleans")
         if mask.ndim not in (2, 4):
             raise InputError(path, name, mask.shape, "expected a mask shaped OI or OIHW")
-    try:
-        nm = NM.parse(header.get("nm"))
-    except ValueError as error:
-        raise InputError(path, "nm", header.get("nm"), str(error)) from None
-    block = header.get("block", "")
-    if not block.isdigit() or int(block) < 1:
-        raise InputError(path, "block", block, "expected the block side as a whole number")
-    return Masks(model=header.get("model", ""), nm=nm, block=int(block), layers=layers)
+    return Masks(header.model, header.nm, header.block, layers)
+
+
+class _Header(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    version: Literal[1]
+    model: str
+    nm: NMField
+    block: Annotated[int, Field(ge=1)]
+
+
+def _header(path: Path, metadata: dict[str, str]) -> _Header:
+    if FORMAT not in metadata:
+        raise InputError(path, "", sorted(metadata), f"expected {FORMAT} in the file's metadata")
+    return validated(parse_yaml(metadata[FORMAT], path), _Header, path)

@@ -11,7 +11,7 @@ import numpy as np
 
 from crisp_loop.core.errors import InputError
 from crisp_loop.core.gemm import WeightSparsity, dense
-from crisp_loop.core.layers import Layer, LayerTable, prunable
+from crisp_loop.core.layers import Layer, LayerTable, roles, unfit
 from crisp_loop.core.masks import BoolArray, sparsity_of
 from crisp_loop.core.pattern import NM
 
@@ -40,11 +40,11 @@ class Draw:
                 self.sparsity,
                 f"expected at least {float(floor):g} (what {self.nm} alone removes) and below 1",
             )
-        pruned = {layer.name for layer in prunable(table, self.nm.m)}
+        ends = roles(table)
         rng = np.random.default_rng(self.seed)
 
         def sparsity(layer: Layer) -> WeightSparsity:
-            if layer.name not in pruned:
+            if layer.name in ends or unfit(layer, self.nm.m):
                 return dense(layer.weights)
             return sparsity_of(self.mask(layer.S, layer.K, rng), self.nm, self.block)
 

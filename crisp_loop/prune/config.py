@@ -85,6 +85,10 @@ class PruneConfig(BaseModel):
     prune_head: bool = False
     """Whether the last layer may be pruned if it is linear: the classifier."""
 
+    threads: int = Field(default=1, ge=1)
+    """CPU threads of torch. Small networks train fastest on one, and on a busy machine by far;
+    another number also changes results through rounding."""
+
     seed: int = Field(default=0, ge=0)
     """Of initial weights, shuffling, dropout, and the draw of samples."""
 

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from crisp_loop.core.errors import CrispLoopError, InputError
-from crisp_loop.core.layers import Layer, LayerTable
+from crisp_loop.core.layers import HEAD, STEM, Layer, LayerTable, roles, unfit
 from crisp_loop.prune.config import PruneConfig, as_fraction
 from crisp_loop.prune.schedule import weights_to_prune
 
@@ -61,13 +61,13 @@ def plan_layers(table: LayerTable, config: PruneConfig) -> Plan:
                 pattern,
                 f"no conv or linear layer of {table.model} is called so; it has {names}, ...",
             )
-    entries: list[LayerPlan] = []
-    for position, layer in enumerate(table.layers):
-        stem = position == 0 and layer.kind == "conv"
-        head = position == len(table.layers) - 1 and layer.kind == "linear"
-        form, reason = _decide(layer, config, stem=stem, head=head)
-        entries.append(LayerPlan(layer, form, reason))
-    plan = Plan(tuple(entries))
+    pruned_too = {STEM: config.prune_stem, HEAD: config.prune_head}
+    ends = {name: role for name, role in roles(table).items() if not pruned_too[role]}
+    entries = tuple(
+        LayerPlan(layer, *_decide(layer, config, ends.get(layer.name, "")))
+        for layer in table.layers
+    )
+    plan = Plan(entries)
     if not plan.prunable:
         why = "; ".join(sorted({entry.reason for entry in entries})) or "no such layer was found"
         raise CrispLoopError(f"{table.model} has no conv or linear layer to prune: {why}.")
@@ -75,19 +75,12 @@ def plan_layers(table: LayerTable, config: PruneConfig) -> Plan:
     return plan
 
 
-def _decide(layer: Layer, config: PruneConfig, *, stem: bool, head: bool) -> tuple[Form, str]:
-    nm, block = config.nm, config.block
+def _decide(layer: Layer, config: PruneConfig, role: str) -> tuple[Form, str]:
+    block = config.block
     if any(fnmatchcase(layer.name, pattern) for pattern in config.exclude):
         return "dense", "excluded"
-    if stem and not config.prune_stem:
-        return "dense", "stem"
-    if head and not config.prune_head:
-        return "dense", "head"
-    if layer.groups > 1:
-        return "dense", "depthwise" if layer.depthwise else "grouped"
-    if layer.in_channels % nm.m:
-        # Groups run along input channels and may not reach into the next kernel position.
-        return "dense", f"{layer.in_channels} input channels are not a multiple of {nm.m}"
+    if reason := role or unfit(layer, config.nm.m):
+        return "dense", reason
     if layer.S % block or layer.K % block:
         return "nm", f"blocks of {block} do not divide {layer.S} x {layer.K}"
     if block == layer.K:

@@ -82,7 +82,7 @@ def prune_network(
             val=accuracy(model, val_share, classes), test=accuracy(model, test_share, classes)
         )
 
-    with _phase("train", seconds, config.seed):
+    with _phase("train", seconds, config):
         model, source = dense_model(
             network, data, config, folder / "dense.safetensors", weights, log, progress
         )
@@ -92,13 +92,13 @@ def prune_network(
         val=accuracy(model, data.val, all_classes), test=accuracy(model, data.test, all_classes)
     )
 
-    with _phase("finetune_dense", seconds, config.seed):
+    with _phase("finetune_dense", seconds, config):
         bound = copy.deepcopy(model)
         batches = as_batches(train_share, config.batch_size, config.seed)
         finetune_dense(bound, batches, config, log, progress)
     dense_finetuned = scores(bound)
 
-    with _phase("prune", seconds, config.seed):
+    with _phase("prune", seconds, config):
         batches = as_batches(train_share, config.batch_size, config.seed)
         masks, iterations = crisp(
             model, batches, plan, config, name=network, log=log, progress=progress
@@ -157,13 +157,18 @@ class _LogFile:
 
 
 @contextmanager
-def _phase(name: str, seconds: dict[str, float], seed: int) -> Iterator[None]:
-    """Time one phase, with torch's global generator at ``seed`` and put back afterwards.
+def _phase(name: str, seconds: dict[str, float], config: PruneConfig) -> Iterator[None]:
+    """Time one phase, under the seed and the threads of ``config``; both are put back afterwards.
 
     A phase so gives the same result whether the phases before it ran or were reused.
     """
     start = time.perf_counter()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        yield
+    threads = torch.get_num_threads()
+    torch.set_num_threads(config.threads)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            yield
+    finally:
+        torch.set_num_threads(threads)
     seconds[name] = round(time.perf_counter() - start, 2)

@@ -57,10 +57,18 @@ def test_the_file_round_trips(tmp_path: Path) -> None:
     assert np.array_equal(back.layers["conv"], mask)
 
 
+def test_equal_masks_give_equal_bytes(tmp_path: Path) -> None:
+    masks = Masks("net", NM(2, 4), 16, {"b": drawn(), "a": drawn()})
+    files = [tmp_path / f"{i}.safetensors" for i in range(5)]
+    for file in files:
+        save_masks(file, masks)
+    assert len({file.read_bytes() for file in files}) == 1
+
+
 def test_foreign_and_damaged_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     save_file({"a": np.ones((2, 2), dtype=bool)}, path)
-    with pytest.raises(CrispLoopError, match=r"expected crisp_loop\.masks version 1"):
+    with pytest.raises(CrispLoopError, match=r"expected crisp_loop\.masks in the file"):
         load_masks(path)
     save_masks(path, Masks("net", NM(2, 4), 16, {"conv": drawn()}))
     path.write_bytes(path.read_bytes()[:-7])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.files import write_json
-from crisp_loop.core.layers import Layer, LayerTable, prunable
+from crisp_loop.core.layers import Layer, LayerTable, roles, unfit
 from crisp_loop.core.masks import Masks, save_masks, sparsity_of
 from crisp_loop.core.pattern import NM
 from crisp_loop.lower.draw import Draw, kept_blocks
@@ -85,7 +85,9 @@ def test_foreign_masks_are_refused(
 
 
 def test_stem_head_and_depthwise_are_not_prunable() -> None:
-    assert [layer.name for layer in prunable(TABLE, 4)] == ["body", "odd"]
+    assert roles(TABLE) == {"stem": "stem", "head": "head"}
+    assert [unfit(layer, 4) for layer in TABLE.layers] == ["", "", "depthwise", "", ""]
+    assert unfit(TABLE.layers[3], 48) == "64 input channels are not a multiple of 48"
 
 
 @given(

@@ -150,7 +150,7 @@ def test_same_in_another_process(run: tuple[Path, PruneSummary], tmp_path: Path)
     subprocess.run(
         [sys.executable, "-c", code, QUICK.model_dump_json(), str(tmp_path)],
         check=True,
-        env={**os.environ, "PYTHONPATH": str(root)},
+        env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
     )
     for name in ("dense", "weights", "masks"):
         first, second = (load_file(d / "prune" / f"{name}.safetensors") for d in (out, tmp_path))
