@@ -108,12 +108,17 @@ def evaluate(
     crisp-loop eval --model resnet50 --nm 2:4 --block 64 --sparsity 0.9
     """
     from crisp_loop.pipeline import run_experiment
+    from crisp_loop.pipeline.experiment import PRUNE
+    from crisp_loop.pipeline.run import read_summary
 
     chosen = _experiment(
         experiment, model, nm, block, sparsity, accelerators, engine, classes, seed
     )
     target = _directory(out_dir, chosen.run_name)
-    _show(run_experiment(chosen, target, Bars()), layers)
+    results = run_experiment(chosen, target, Bars())
+    if chosen.masks == PRUNE:
+        out.print(pruning_table(read_summary(target)))
+    _show(results, layers)
 
 
 @app.command()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from crisp_loop import __version__
+from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.files import dump_yaml, read_json, write_json, write_text
 from crisp_loop.core.manifest import Manifest
 from crisp_loop.core.mappings import MappingFile
@@ -126,13 +128,9 @@ def map_experiment(experiment: Experiment, out: Path, progress: Progress) -> dic
 def prune_experiment(experiment: Experiment, out: Path, progress: Progress) -> PruneSummary:
     """Train and prune; an earlier result in ``out`` that the same options led to is kept."""
     run = RunDirectory(out)
-    written = (run.summary, run.layers, run.masks, run.weights)
-    if all(file.is_file() for file in written):
-        known = read_json(run.summary, PruneSummary, "summary of the pruning")
-        asked = (experiment.network, experiment.data, experiment.user_classes, experiment.prune)
-        if asked == (known.network, known.dataset, known.user_classes, known.config):
-            progress.note(f"Masks and weights of an earlier run with these options: {run.prune}")
-            return known
+    if known := _earlier_pruning(experiment, run):
+        progress.note(f"Masks and weights of an earlier run with these options: {run.prune}")
+        return known
     return prune_network(
         experiment.network,
         experiment.data,
@@ -141,6 +139,24 @@ def prune_experiment(experiment: Experiment, out: Path, progress: Progress) -> P
         out,
         progress=progress,
     )
+
+
+def _earlier_pruning(experiment: Experiment, run: RunDirectory) -> PruneSummary | None:
+    """The summary in the run directory, if it is whole and the same options led to it."""
+    if not all(file.is_file() for file in (run.layers, run.masks, run.weights)):
+        return None
+    try:
+        known = read_summary(run.root)
+    except CrispLoopError:  # missing, or of another version: prune anew
+        return None
+    asked = (experiment.network, experiment.data, experiment.user_classes, experiment.prune)
+    same = asked == (known.network, known.dataset, known.user_classes, known.config)
+    return known if same and known.versions.get("crisp_loop") == __version__ else None
+
+
+def read_summary(out: Path) -> PruneSummary:
+    """What pruning in the run directory ``out`` came to."""
+    return read_json(RunDirectory(out).summary, PruneSummary, "summary of the pruning")
 
 
 def obtain_masks(experiment: Experiment, run: RunDirectory, progress: Progress) -> Path | Draw:
