@@ -38,12 +38,12 @@ app = typer.Typer(
 ExperimentFile = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[EXPERIMENT.yaml]", help="Experiment file; without one, the digits experiment."
+        metavar="EXPERIMENT.yaml", help="Experiment file; without one, the digits experiment."
     ),
 ]
 Out = Annotated[
     Path | None,
-    typer.Option("--out", "-o", metavar="DIR", help="Results directory. [default: runs/<name>]"),
+    typer.Option("--out", "-o", metavar="DIR", help="Results directory. \\[default: runs/<name>]"),
 ]
 Model = Annotated[
     str | None,
@@ -51,27 +51,40 @@ Model = Annotated[
         "--model", "-m", metavar="NAME", help="Network, such as resnet50 (see crisp-loop layers)."
     ),
 ]
-Nm = Annotated[str | None, typer.Option("--nm", metavar="N:M", help="1:4, 2:4 or 3:4.")]
-Block = Annotated[int | None, typer.Option("--block", "-B", metavar="B", help="16, 32 or 64.")]
+Nm = Annotated[
+    str | None, typer.Option("--nm", metavar="N:M", help="1:4, 2:4 or 3:4. \\[default: 2:4]")
+]
+Block = Annotated[
+    int | None, typer.Option("--block", "-B", metavar="B", help="16, 32 or 64. \\[default: 16]")
+]
 Sparsity = Annotated[
     float | None,
-    typer.Option("--sparsity", "-s", metavar="KAPPA", help="Share of weights to remove, as 0.9."),
+    typer.Option(
+        "--sparsity", "-s", metavar="KAPPA", help="Share of weights to remove. \\[default: 0.9]"
+    ),
 ]
 Accelerators = Annotated[
     str | None,
     typer.Option(
-        "--accelerator", "-a", metavar="NAMES", help="Designs, comma-separated: dense,crisp-stc."
+        "--accelerator",
+        "-a",
+        metavar="NAMES",
+        help="Designs, comma-separated: dense,crisp-stc. \\[default: all four]",
     ),
 ]
 EngineName = Annotated[
     str | None,
-    typer.Option("--engine", "-e", metavar="ENGINE", help="auto, analytic or timeloop."),
+    typer.Option(
+        "--engine", "-e", metavar="ENGINE", help="auto, analytic or timeloop. \\[default: auto]"
+    ),
 ]
 Classes = Annotated[
     str | None,
     typer.Option("--classes", metavar="IDS", help="The user's classes, comma-separated: 1,4,7."),
 ]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")]
+Seed = Annotated[
+    int | None, typer.Option("--seed", help="Seed of everything random. \\[default: 0]")
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -260,7 +273,7 @@ def report(
 @told_in_one_sentence
 def layers(
     model: Annotated[
-        str | None, typer.Argument(metavar="[MODEL]", help="A network's name; none lists them.")
+        str | None, typer.Argument(metavar="MODEL", help="A network's name; none lists them.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:

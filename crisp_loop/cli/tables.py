@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def evaluation_table(evaluations: Sequence[Evaluation]) -> Table:
     """One row a spec."""
-    table = _table("spec", "cycles", "energy µJ", "utilization", "bottleneck", "engine")
+    table = _table("spec", "cycles", "energy µJ", "utilization", "bottleneck")
     for each in evaluations:
         table.add_row(
             Text(each.spec, overflow="fold"),
@@ -28,8 +28,9 @@ def evaluation_table(evaluations: Sequence[Evaluation]) -> Table:
             f"{each.energy_uJ:,.3f}",
             f"{each.utilization:.1%}",
             each.bottleneck,
-            f"{each.engine} {each.engine_version}",
         )
+    engines = dict.fromkeys(f"{each.engine} {each.engine_version}" for each in evaluations)
+    table.caption = f"by {', '.join(engines)}"
     return table
 
 
