@@ -6,7 +6,8 @@ import pytest
 
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.pattern import NM
-from crisp_loop.pipeline.experiment import load_experiment
+from crisp_loop.pipeline.experiment import Experiment, load_experiment
+from crisp_loop.prune.config import PruneConfig
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -46,3 +47,9 @@ def test_a_name_stays_inside_runs(name: str) -> None:
 def test_unknown_keys_are_named_with_the_known_ones() -> None:
     with pytest.raises(CrispLoopError, match=r"oops: .* known keys: name, network, masks, data"):
         load_experiment(None, {"oops": 1})
+
+
+def test_the_docs_know_every_field() -> None:
+    page = (EXAMPLES.parent / "docs/experiment.md").read_text()
+    for field in (*Experiment.model_fields, *PruneConfig.model_fields):
+        assert f"`{field}`" in page, field
