@@ -23,7 +23,7 @@ from crisp_loop.prune.config import PruneConfig
 from crisp_loop.prune.finetune import Log, Recipe, train
 from crisp_loop.prune.nm import from_matrix, nm_mask, to_matrix
 from crisp_loop.prune.plan import Plan, column_weights
-from crisp_loop.prune.saliency import cass
+from crisp_loop.prune.saliency import score_weights
 from crisp_loop.prune.schedule import kappa, weights_to_prune
 from crisp_loop.prune.ste import WeightMask, freeze, masked_weights, zero_masked
 
@@ -75,12 +75,15 @@ def crisp(
         after = (lambda: zero_masked(model, masks)) if frozen else None
         train(model, batches, recipe, after_step=after, log=log, progress=progress)
 
+    def score() -> dict[str, Tensor]:
+        return score_weights(model, batches, names, config.criterion, seed=config.seed)
+
     with masked_weights(model, names, config.sr_ste_decay) as masks:
         # The first straight-through fine-tuning needs N:M masks, so the given model is scored.
-        _set_nm_masks(masks, cass(model, batches, names, config.criterion), config)
+        _set_nm_masks(masks, score(), config)
         for iteration in range(1, config.iterations + 1):
             tune(f"iteration {iteration}: N:M", config.ste_epochs)
-            saliency = cass(model, batches, names, config.criterion)
+            saliency = score()
             _set_nm_masks(masks, saliency, config)
             report = _prune_blocks(masks, saliency, plan, config, iteration)
             reports.append(report)
