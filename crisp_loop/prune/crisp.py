@@ -80,12 +80,12 @@ def crisp(
 
     with masked_weights(model, names, config.sr_ste_decay) as masks:
         # The first straight-through fine-tuning needs N:M masks, so the given model is scored.
-        _set_nm_masks(masks, score(), config)
+        set_nm_masks(masks, score(), config)
         for iteration in range(1, config.iterations + 1):
             tune(f"iteration {iteration}: N:M", config.ste_epochs)
             saliency = score()
-            _set_nm_masks(masks, saliency, config)
-            report = _prune_blocks(masks, saliency, plan, config, iteration)
+            set_nm_masks(masks, saliency, config)
+            report = prune_blocks(masks, saliency, plan, config, iteration)
             reports.append(report)
             if log is not None:
                 log({"phase": "prune", **vars(report)})
@@ -96,7 +96,7 @@ def crisp(
     return Masks(model=name, nm=config.nm, block=config.block, layers=kept), reports
 
 
-def _set_nm_masks(
+def set_nm_masks(
     masks: dict[str, WeightMask], saliency: dict[str, Tensor], config: PruneConfig
 ) -> None:
     """Keep the N most salient of M, everywhere (Algorithm 1, line 2)."""
@@ -105,7 +105,7 @@ def _set_nm_masks(
         mask.nm.copy_(from_matrix(nm_mask(to_matrix(scores), config.nm), scores.shape))
 
 
-def _prune_blocks(
+def prune_blocks(
     masks: dict[str, WeightMask],
     saliency: dict[str, Tensor],
     plan: Plan,
