@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from crisp_loop.core.layers import Layer
@@ -15,13 +14,13 @@ from crisp_loop.prune.blocks import (
     RankColumns,
     block_scores,
     choose_columns,
-    expand_blocks,
     kept_blocks,
     rank_columns,
+    write_blocks,
 )
 from crisp_loop.prune.config import PruneConfig
 from crisp_loop.prune.finetune import Log, Recipe, train
-from crisp_loop.prune.nm import from_matrix, nm_mask, to_matrix
+from crisp_loop.prune.nm import nm_mask, to_matrix
 from crisp_loop.prune.plan import Plan, column_weights
 from crisp_loop.prune.saliency import score_weights
 from crisp_loop.prune.schedule import kappa, weights_to_prune
@@ -101,8 +100,7 @@ def set_nm_masks(
 ) -> None:
     """Keep the N most salient of M, everywhere (Algorithm 1, line 2)."""
     for name, mask in masks.items():
-        scores = saliency[name]
-        mask.nm.copy_(from_matrix(nm_mask(to_matrix(scores), config.nm), scores.shape))
+        nm_mask(saliency[name], config.nm, out=mask.nm)
 
 
 def prune_blocks(
@@ -124,9 +122,10 @@ def prune_blocks(
     zeros = max(0, weights_to_prune(target, weights) - zeros_nm)
     chosen = choose_columns(columns, zeros, config.score_norm)
     for name, count in chosen.items():
-        kept = expand_blocks(kept_blocks(columns[name], count), config.block)
-        masks[name].blocks.copy_(from_matrix(kept, saliency[name].shape))
-    nonzero = sum(int(torch.count_nonzero(mask.keep)) for mask in masks.values())
+        write_blocks(kept_blocks(columns[name], count), config.block, masks[name].blocks)
+    # Exact: N:M pruning keeps N of every M, and no group crosses a block.
+    nonzero = sum(layer.weights * config.nm.n // config.nm.m for layer in plan.prunable)
+    nonzero -= sum(columns[name].column_weights * count for name, count in chosen.items())
     return IterationReport(
         iteration=iteration,
         kappa=float(target),
@@ -138,9 +137,8 @@ def prune_blocks(
 def _rank_columns(
     layer: Layer, mask: WeightMask, saliency: Tensor, config: PruneConfig
 ) -> RankColumns:
-    """The rank columns of one layer, scored by the weights that both masks leave."""
-    surviving = to_matrix(saliency.masked_fill(~mask.keep, 0.0))
-    first_of_block = to_matrix(mask.blocks)[:: config.block, :: config.block]
-    return rank_columns(
-        block_scores(surviving, config.block), first_of_block, column_weights(layer, config)
-    )
+    """The rank columns of one layer, scored by the weights that N:M pruning leaves."""
+    # Pruned blocks need no mask here: they rank before all others whatever their score.
+    scores = block_scores(saliency, config.block, mask.nm)
+    first_of_block = to_matrix(mask.blocks[:: config.block])[:, :: config.block]
+    return rank_columns(scores, first_of_block, column_weights(layer, config))

@@ -53,13 +53,15 @@ def cass(subject: Subject) -> list[Tensor]:
 
 
 def mean_gradient_scores(gradient: Tensor, weight: Tensor) -> Tensor:
-    """|g * w| of one layer in float64; the product of two float32 numbers is exact there.
+    """|g * w| of one layer, computed in the memory of ``gradient``.
+
+    Fresh memory for every score would cost several times the arithmetic.
 
     Args:
-        gradient: g, float32 or float64, any shape.
+        gradient: g, float64, any shape; holds the scores afterwards.
         weight: w, of the same shape.
     """
-    return (gradient.double() * weight.detach()).abs_()
+    return gradient.mul_(weight.detach()).abs_()
 
 
 def mean_abs(subject: Subject) -> list[Tensor]:
@@ -216,7 +218,7 @@ def _sample_mean(
             for total, gradient in zip(totals, gradients, strict=True):
                 if gradient is not None:
                     total += gradient if transform is None else transform(gradient.double())
-    return [total / samples for total in totals]
+    return [total.div_(samples) for total in totals]
 
 
 def _zeros(weights: Sequence[Tensor]) -> list[Tensor]:
