@@ -3,8 +3,8 @@
     python benchmarks/scoring.py [--repeats 7] [--threads 1] [--nm 2:4] [--block 64] [--sparsity .9]
 
 The step is Algorithm 1, lines 2 to 10, on given mean gradients (float64, as they are accumulated)
-and float32 weights: T_w of all 52 prunable layers, N:M masks, block scores, rank columns, the global
-choice, block masks. Gradients are put back between runs, untimed, as T_w takes their memory.
+and float32 weights: T_w of all 52 prunable layers, N:M masks, block scores, rank columns, the
+global choice, block masks. Gradients are put back between runs, untimed, as T_w takes their memory.
 
 The peer is PyTorch's WeightNormSparsifier on the same weights as S x K matrices: N:M in groups of
 1 x M, and whole B x B blocks layer by layer. Each is less work than the step, which does both, by
