@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from crisp_loop.core.errors import CrispLoopError
+from crisp_loop.prune.nm import from_matrix, rows_at_once, to_matrix
 
 ScoreNorm = Literal["none", "mean", "per_param"]
 
@@ -38,19 +39,29 @@ class RankColumns:
         return len(self.scores)
 
 
-def block_scores(saliency: Tensor, block: int) -> Tensor:
+def block_scores(saliency: Tensor, block: int, keep: Tensor | None = None) -> Tensor:
     """s_j, the saliency summed over each B x B block (Algorithm 1, line 5).
 
     Args:
-        saliency: S x K, zero for weights that are pruned already.
+        saliency: In a weight's layout, (O, I) or (O, I, kh, kw), or a matrix S x K.
         block: B, which divides S and K.
+        keep: Boolean, shaped as ``saliency``: the weights that count; all when None.
 
     Returns:
-        float64, S/B x K/B; entry (i, j) is the block of rows i*B.. and columns j*B...
+        float64, S/B x K/B; entry (i, j) is the block of rows i*B.. and columns j*B.. of the
+        matrix view. A block's rows are summed first, then its columns.
     """
-    rows, columns = saliency.shape
-    grid = saliency.double().reshape(rows // block, block, columns // block, block)
-    return grid.sum(dim=(1, 3))
+    block_rows = saliency.shape[0] // block
+    rows = torch.empty((block_rows, *saliency.shape[1:]), dtype=torch.float64)
+    rows = rows.to(saliency.device)
+    many = max(1, rows_at_once(saliency) // block)
+    for first in range(0, block_rows, many):
+        place = slice(first * block, (first + many) * block)
+        # A product: filling by a random mask is many times slower.
+        part = saliency[place] if keep is None else keep[place].double().mul_(saliency[place])
+        grid = part.reshape(-1, block, *part.shape[1:])
+        torch.sum(grid, dim=1, dtype=torch.float64, out=rows[first : first + many])
+    return to_matrix(rows).reshape(block_rows, -1, block).sum(dim=2)
 
 
 def rank_columns(scores: Tensor, kept: Tensor, column_weights: int) -> RankColumns:
@@ -131,6 +142,16 @@ def kept_blocks(layer: RankColumns, pruned: int) -> Tensor:
     return kept.scatter_(1, layer.order[:, :pruned], False)
 
 
-def expand_blocks(kept: Tensor, block: int) -> Tensor:
-    """A mask of blocks as a mask of weights, S x K."""
-    return kept.repeat_interleave(block, dim=0).repeat_interleave(block, dim=1)
+def write_blocks(kept: Tensor, block: int, mask: Tensor) -> None:
+    """Write a mask of blocks into a mask of weights.
+
+    Args:
+        kept: Boolean, S/B x K/B, blocks of the matrix view.
+        block: B.
+        mask: Boolean and contiguous, in a weight's layout or S x K; overwritten.
+    """
+    # All rows of a block-row are alike: one goes from the matrix view to the weight's layout.
+    row = from_matrix(
+        kept.repeat_interleave(block, dim=1), torch.Size((len(kept), *mask.shape[1:]))
+    )
+    mask.view(len(kept), block, *mask.shape[1:]).copy_(row[:, None])

@@ -12,6 +12,11 @@ from crisp_loop.core.pattern import NM, SUPPORTED_BLOCKS, SUPPORTED_NM, NMField
 BLOCKS_ONLY = "4:4"
 """The N:M pattern that prunes nothing: what is left is block pruning alone, as a baseline."""
 
+CriterionName = Literal[
+    "paper", "mean_abs", "magnitude", "snip", "fisher", "grasp", "synflow", "random"
+]
+"""The saliency criteria; their formulas are in :mod:`crisp_loop.prune.criteria`."""
+
 
 class PruneConfig(BaseModel):
     """How a network is trained, pruned and fine-tuned. The defaults suit the digits."""
@@ -59,9 +64,11 @@ class PruneConfig(BaseModel):
     weight_decay: float = Field(default=4e-5, ge=0)
     """L2 penalty on all parameters (the paper's 4e-5)."""
 
-    criterion: Literal["paper", "mean_abs"] = "paper"
+    criterion: CriterionName = "paper"
     """Saliency of a weight w with gradients g over the samples: ``paper`` is |mean(g) * w|
-    (Eq. 1); ``mean_abs`` is mean(|g|) * |w|, one backward pass a sample."""
+    (CASS, Eq. 1); ``mean_abs`` is mean(|g|) * |w| and ``fisher`` is mean(g^2) * w^2 / 2, one
+    backward pass a sample each; ``magnitude`` is |w|; ``snip`` is ``paper`` at the dense weights;
+    ``grasp`` is w * Hg; ``synflow`` needs no data; ``random`` is a baseline."""
 
     score_norm: Literal["none", "mean", "per_param"] = "none"
     """How the rank columns of different layers compare. ``none`` (Algorithm 1): by the sum of

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from crisp_loop.core.layers import Layer
@@ -15,15 +14,15 @@ from crisp_loop.prune.blocks import (
     RankColumns,
     block_scores,
     choose_columns,
-    expand_blocks,
     kept_blocks,
     rank_columns,
+    write_blocks,
 )
 from crisp_loop.prune.config import PruneConfig
 from crisp_loop.prune.finetune import Log, Recipe, train
-from crisp_loop.prune.nm import from_matrix, nm_mask, to_matrix
+from crisp_loop.prune.nm import nm_mask, to_matrix
 from crisp_loop.prune.plan import Plan, column_weights
-from crisp_loop.prune.saliency import cass
+from crisp_loop.prune.saliency import score_weights
 from crisp_loop.prune.schedule import kappa, weights_to_prune
 from crisp_loop.prune.ste import WeightMask, freeze, masked_weights, zero_masked
 
@@ -75,14 +74,17 @@ def crisp(
         after = (lambda: zero_masked(model, masks)) if frozen else None
         train(model, batches, recipe, after_step=after, log=log, progress=progress)
 
+    def score() -> dict[str, Tensor]:
+        return score_weights(model, batches, names, config.criterion, seed=config.seed)
+
     with masked_weights(model, names, config.sr_ste_decay) as masks:
         # The first straight-through fine-tuning needs N:M masks, so the given model is scored.
-        _set_nm_masks(masks, cass(model, batches, names, config.criterion), config)
+        set_nm_masks(masks, score(), config)
         for iteration in range(1, config.iterations + 1):
             tune(f"iteration {iteration}: N:M", config.ste_epochs)
-            saliency = cass(model, batches, names, config.criterion)
-            _set_nm_masks(masks, saliency, config)
-            report = _prune_blocks(masks, saliency, plan, config, iteration)
+            saliency = score()
+            set_nm_masks(masks, saliency, config)
+            report = prune_blocks(masks, saliency, plan, config, iteration)
             reports.append(report)
             if log is not None:
                 log({"phase": "prune", **vars(report)})
@@ -93,16 +95,15 @@ def crisp(
     return Masks(model=name, nm=config.nm, block=config.block, layers=kept), reports
 
 
-def _set_nm_masks(
+def set_nm_masks(
     masks: dict[str, WeightMask], saliency: dict[str, Tensor], config: PruneConfig
 ) -> None:
     """Keep the N most salient of M, everywhere (Algorithm 1, line 2)."""
     for name, mask in masks.items():
-        scores = saliency[name]
-        mask.nm.copy_(from_matrix(nm_mask(to_matrix(scores), config.nm), scores.shape))
+        nm_mask(saliency[name], config.nm, out=mask.nm)
 
 
-def _prune_blocks(
+def prune_blocks(
     masks: dict[str, WeightMask],
     saliency: dict[str, Tensor],
     plan: Plan,
@@ -121,9 +122,10 @@ def _prune_blocks(
     zeros = max(0, weights_to_prune(target, weights) - zeros_nm)
     chosen = choose_columns(columns, zeros, config.score_norm)
     for name, count in chosen.items():
-        kept = expand_blocks(kept_blocks(columns[name], count), config.block)
-        masks[name].blocks.copy_(from_matrix(kept, saliency[name].shape))
-    nonzero = sum(int(torch.count_nonzero(mask.keep)) for mask in masks.values())
+        write_blocks(kept_blocks(columns[name], count), config.block, masks[name].blocks)
+    # Exact: N:M pruning keeps N of every M, and no group crosses a block.
+    nonzero = sum(layer.weights * config.nm.n // config.nm.m for layer in plan.prunable)
+    nonzero -= sum(columns[name].column_weights * count for name, count in chosen.items())
     return IterationReport(
         iteration=iteration,
         kappa=float(target),
@@ -135,9 +137,8 @@ def _prune_blocks(
 def _rank_columns(
     layer: Layer, mask: WeightMask, saliency: Tensor, config: PruneConfig
 ) -> RankColumns:
-    """The rank columns of one layer, scored by the weights that both masks leave."""
-    surviving = to_matrix(saliency.masked_fill(~mask.keep, 0.0))
-    first_of_block = to_matrix(mask.blocks)[:: config.block, :: config.block]
-    return rank_columns(
-        block_scores(surviving, config.block), first_of_block, column_weights(layer, config)
-    )
+    """The rank columns of one layer, scored by the weights that N:M pruning leaves."""
+    # Pruned blocks need no mask here: they rank before all others whatever their score.
+    scores = block_scores(saliency, config.block, mask.nm)
+    first_of_block = to_matrix(mask.blocks[:: config.block])[:, :: config.block]
+    return rank_columns(scores, first_of_block, column_weights(layer, config))

@@ -1,10 +1,9 @@
-"""Class-aware saliency (CASS, Eq. 1) of every weight of chosen layers."""
+"""Scoring the weights of chosen layers, without a trace in the model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,15 +11,20 @@ from torch import Tensor, nn
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.networks.modes import in_mode
 from crisp_loop.prune.batches import Batches
-from crisp_loop.prune.ste import latent_weight
+from crisp_loop.prune.config import CriterionName
+from crisp_loop.prune.criteria import CRITERIA, Subject
+from crisp_loop.prune.ste import WeightMask, latent_weight
 
-Criterion = Literal["paper", "mean_abs"]
 
-
-def cass(
-    model: nn.Module, batches: Batches, names: Sequence[str], criterion: Criterion = "paper"
+def score_weights(
+    model: nn.Module,
+    batches: Batches,
+    names: Sequence[str],
+    criterion: CriterionName = "paper",
+    *,
+    seed: int = 0,
 ) -> dict[str, Tensor]:
-    """T_w = |mean over samples(dL/dw) * w|, or mean(|dL/dw|) * |w| for ``mean_abs``.
+    """T_w of every weight of the layers ``names``: bigger means keep, never negative.
 
     L is the cross entropy over all of the model's outputs. Under a mask, w is the latent weight
     and its gradient is the straight-through one, so masked weights have a saliency too.
@@ -33,37 +37,31 @@ def cass(
         model: Any module with the layers ``names``.
         batches: Samples of the user's classes only.
         names: Qualified names of conv and linear layers.
-        criterion: Which of the two formulas.
+        criterion: A name of :data:`crisp_loop.prune.criteria.CRITERIA`.
+        seed: For the criterion ``random``.
 
     Returns:
         Layer name to float64 saliencies in the weight's own layout.
 
     Raises:
-        CrispLoopError: a gradient is NaN or infinite.
+        CrispLoopError: a gradient or weight, and so a score, is NaN or infinite.
     """
     weights = [latent_weight(model.get_submodule(name)) for name in names]
-    sums = [torch.zeros_like(weight, dtype=torch.float64) for weight in weights]
-    samples = 0
-    with in_mode(model, training=False), _requiring_gradients(weights), _generators_kept(batches):
-        for images, labels in batches:
-            samples += len(labels)
-            # |g| of each sample needs each sample's own backward pass.
-            size = 1 if criterion == "mean_abs" else len(labels)
-            for part, targets in zip(images.split(size), labels.split(size), strict=True):
-                loss = nn.functional.cross_entropy(model(part), targets, reduction="sum")
-                gradients = torch.autograd.grad(loss, weights, allow_unused=True)
-                for total, gradient in zip(sums, gradients, strict=True):
-                    if gradient is not None:
-                        total += gradient.abs() if criterion == "mean_abs" else gradient
-    saliency: dict[str, Tensor] = {}
-    for name, weight, total in zip(names, weights, sums, strict=True):
-        saliency[name] = (total / samples * weight.detach()).abs()
-        if not saliency[name].isfinite().all():
+    with (
+        in_mode(model, training=False),
+        _requiring_gradients(weights),
+        _generators_kept(batches),
+        _no_decay(model),
+    ):
+        scores = CRITERIA[criterion](Subject(model, batches, weights, seed))
+    for name, weight, score in zip(names, weights, scores, strict=True):
+        if not score.isfinite().all():
+            what = "gradients" if weight.isfinite().all() else "weights"
             raise CrispLoopError(
-                f"The gradients of layer {name} are NaN or infinite, so its weights cannot be"
+                f"The {what} of layer {name} are NaN or infinite, so its weights cannot be"
                 f" scored; check the data and the weights, or lower the learning rate."
             )
-    return saliency
+    return dict(zip(names, scores, strict=True))
 
 
 @contextmanager
@@ -78,6 +76,20 @@ def _requiring_gradients(weights: Sequence[nn.Parameter]) -> Iterator[None]:
     finally:
         for weight, state in zip(weights, states, strict=True):
             weight.requires_grad_(state)
+
+
+@contextmanager
+def _no_decay(model: nn.Module) -> Iterator[None]:
+    """SR-STE's decay, which each backward pass adds once more, off: it is no part of dL/dw."""
+    masks = [part for part in model.modules() if isinstance(part, WeightMask)]
+    decays = [mask.decay for mask in masks]
+    for mask in masks:
+        mask.decay = 0.0
+    try:
+        yield
+    finally:
+        for mask, decay in zip(masks, decays, strict=True):
+            mask.decay = decay
 
 
 @contextmanager

@@ -49,7 +49,7 @@ class WeightMask(nn.Module):
 
     def __init__(self, weight: Tensor, decay: float = 0.0) -> None:
         super().__init__()
-        everything = torch.ones_like(weight, dtype=torch.bool)
+        everything = torch.ones(weight.shape, dtype=torch.bool, device=weight.device)
         self.register_buffer("nm", everything, persistent=False)
         self.register_buffer("blocks", everything.clone(), persistent=False)
         self.decay = decay

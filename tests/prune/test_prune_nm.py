@@ -19,9 +19,9 @@ from crisp_loop.prune.blocks import (
     block_scores,
     choose_columns,
     comparable_scores,
-    expand_blocks,
     kept_blocks,
     rank_columns,
+    write_blocks,
 )
 from crisp_loop.prune.nm import from_matrix, nm_mask, to_matrix
 from crisp_loop.prune.schedule import kappa, weights_to_prune
@@ -48,7 +48,8 @@ def test_nm_mask_keeps_the_best_n_along_input_channels(
 ) -> None:
     inputs = groups * nm.m
     scores = random(seed, outputs, inputs, *kernel)
-    mask = from_matrix(nm_mask(to_matrix(scores), nm), scores.shape)
+    mask = nm_mask(scores, nm)
+    assert torch.equal(to_matrix(mask), nm_mask(to_matrix(scores), nm))
     for o, y, x, g in itertools.product(
         range(outputs), range(kernel[0]), range(kernel[1]), range(groups)
     ):
@@ -56,6 +57,67 @@ def test_nm_mask_keeps_the_best_n_along_input_channels(
         best = sorted(channels, key=lambda c: -float(scores[o, c, y, x]))[: nm.n]
         kept = [c for c in channels if mask[o, c, y, x]]
         assert sorted(best) == kept
+
+
+SHAPES = st.sampled_from([(4, 16), (8, 8, 1, 1), (4, 8, 3, 3), (12, 4, 2, 2), (4, 8, 1, 3)])
+SCORES = st.sampled_from(["few values", "many values", "all equal"])
+
+
+def drawn_scores(seed: int, shape: tuple[int, ...], kind: str) -> torch.Tensor:
+    """Whole numbers, whose sums are exact in any order; with few of them, ties abound."""
+    top = {"few values": 3, "many values": 2**30, "all equal": 1}[kind]
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, top, shape, generator=generator).double()
+
+
+def sorted_nm_mask(scores: torch.Tensor, nm: NM) -> torch.Tensor:
+    """Oracle: a stable sort of every group of the matrix view."""
+    matrix = to_matrix(scores)
+    groups = matrix.reshape(len(matrix), -1, nm.m)
+    best = groups.sort(dim=2, descending=True, stable=True).indices[..., : nm.n]
+    mask = torch.zeros_like(groups, dtype=torch.bool).scatter_(2, best, True)
+    return from_matrix(mask.reshape(matrix.shape), scores.shape)
+
+
+@given(
+    seed=SEEDS,
+    shape=SHAPES,
+    kind=SCORES,
+    nm=st.sampled_from([NM(1, 4), NM(2, 4), NM(3, 4), NM(4, 4), NM(1, 1), NM(1, 2)]),
+    cached=st.sampled_from([1, 40, 2**19]),
+)
+def test_comparing_pairs_is_a_stable_sort(
+    seed: int, shape: tuple[int, ...], kind: str, nm: NM, cached: int
+) -> None:
+    scores = drawn_scores(seed, shape, kind)
+    expected = sorted_nm_mask(scores, nm)
+    out = torch.zeros(shape, dtype=torch.bool)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("crisp_loop.prune.nm._CACHED", cached)
+        assert torch.equal(nm_mask(scores, nm), expected)
+        assert nm_mask(scores, nm, out=out) is out
+    assert torch.equal(out, expected)
+    strided = scores.transpose(0, -1).contiguous().transpose(0, -1)
+    assert torch.equal(nm_mask(strided, nm), expected)
+
+
+@given(seed=SEEDS, shape=SHAPES, kind=SCORES, cached=st.sampled_from([1, 40, 2**19]))
+def test_blocks_of_the_weight_layout_are_those_of_the_matrix(
+    seed: int, shape: tuple[int, ...], kind: str, cached: int
+) -> None:
+    block = 4
+    scores, keep = drawn_scores(seed, shape, kind), random(seed, *shape) > 0.5
+    matrix = to_matrix(scores.masked_fill(~keep, 0.0))
+    rows, columns = matrix.shape
+    expected = matrix.reshape(rows // block, block, columns // block, block).sum(dim=(1, 3))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("crisp_loop.prune.nm._CACHED", cached)
+        assert torch.equal(block_scores(scores, block, keep), expected)
+    kept = random(seed + 1, *expected.shape) > 0.5
+    mask = torch.empty(shape, dtype=torch.bool)
+    write_blocks(kept, block, mask)
+    whole = kept.repeat_interleave(block, dim=0).repeat_interleave(block, dim=1)
+    assert torch.equal(to_matrix(mask), whole)
 
 
 def test_ties_keep_the_earlier_weight() -> None:
@@ -103,7 +165,8 @@ def test_planted_minima_on_a_wide_grid() -> None:
     saliency[0:2, 6:8] = 0.01
     saliency[2:4, 0:2] = 0.02
     layer = rank_columns(block_scores(saliency, 2), torch.ones(2, 5, dtype=torch.bool), 4)
-    weights = expand_blocks(kept_blocks(layer, 1), 2)
+    weights = torch.empty(4, 10, dtype=torch.bool)
+    write_blocks(kept_blocks(layer, 1), 2, weights)
     expected = torch.ones(4, 10, dtype=torch.bool)
     expected[0:2, 6:8] = False
     expected[2:4, 0:2] = False

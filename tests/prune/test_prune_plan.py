@@ -66,7 +66,7 @@ def test_out_of_reach_and_nothing_to_prune() -> None:
         ({"sparsity": 1.0}, "less than 1"),
         ({"epoch": 3}, "epoch"),
         ({"lr": 0}, "greater than 0"),
-        ({"criterion": "magnitude"}, "paper"),
+        ({"criterion": "taylor"}, "paper"),
     ],
 )
 def test_wrong_options_are_one_sentence(options: dict[str, object], words: str) -> None:
