@@ -6,6 +6,7 @@ import io
 import os
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,9 +47,9 @@ class Entry:
     """Of its last change."""
 
     @property
-    def parts(self) -> tuple[str, ...]:
+    def parts(self) -> list[str]:
         """Folders and file name."""
-        return tuple(self.where.split("/"))
+        return self.where.split("/")
 
 
 Labelled = tuple[list[str], np.ndarray]
@@ -74,8 +75,8 @@ def folder(path: Path, name: str, shape: tuple[int, int, int], seed: int = 0) ->
     check_memory(path, sum(len(part[0]) for part in parts.values()), shape)
     with _reader(path) as read:
         read_parts = {part: _read(path, read, parts[part], shape) for part in parts}
-    split = _split(path, classes, read_parts, seed)
-    return Dataset(name, classes, *normalised(*split), _stamp(entries))
+    train, val, test = normalised(*_split(path, classes, read_parts, seed))
+    return Dataset(name, classes, train, val, test, _stamp(entries))
 
 
 def folder_stamp(path: Path) -> str:
@@ -109,7 +110,7 @@ def _entries(path: Path) -> list[Entry]:
     return sorted(pictures, key=lambda entry: entry.parts)
 
 
-def _is_picture(parts: tuple[str, ...]) -> bool:
+def _is_picture(parts: list[str]) -> bool:
     """Whether its name says so; hidden files and what macOS adds to archives are none."""
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in parts)
     return parts[-1].lower().endswith(SUFFIXES) and not hidden
@@ -145,7 +146,7 @@ def _in_archive(path: Path, archive: zipfile.ZipFile) -> list[Entry]:
                 f"{path}: {name} would unpack to {info.file_size} bytes from"
                 f" {info.compress_size}, {total} with those before it; it is refused as a bomb."
             )
-        found.append(Entry(name, info.file_size, info.date_time + (info.CRC,)))
+        found.append(Entry(name, info.file_size, (*info.date_time, info.CRC)))
     return found
 
 
@@ -154,7 +155,7 @@ def _archive(path: Path) -> Iterator[zipfile.ZipFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield archive
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, EOFError, zlib.error) as error:
         raise CrispLoopError(f"{path} is no readable zip file: {str(error).rstrip('.')}.") from None
     except OSError as error:
         raise CrispLoopError(f"{path} cannot be read: {error.strerror or error}.") from None
@@ -241,7 +242,11 @@ def _held_out(
 def _reader(path: Path) -> Iterator[Callable[[str], bytes]]:
     """A function from a path inside the source to that file's bytes."""
     if path.is_dir():
-        yield lambda where: (path / where).read_bytes()
+        try:
+            yield lambda where: (path / where).read_bytes()
+        except OSError as error:
+            reason = error.strerror or error
+            raise CrispLoopError(f"{error.filename or path} cannot be read: {reason}.") from None
         return
     with _archive(path) as archive:
         yield archive.read

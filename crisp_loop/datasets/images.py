@@ -59,7 +59,7 @@ def _scaled(part: Bytes, mean: np.ndarray, deviation: np.ndarray) -> Split:
 
 
 def stamp(parts: Iterable[tuple[object, ...]]) -> str:
-    """Short hash of what tells one state of a data set's files from another: names, sizes, times."""
+    """Short hash of what tells one state of a data set's files from another."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(repr(part).encode())

@@ -52,7 +52,7 @@ class _Array:
         if self.code != "u1" or not isinstance(self.data, bytes | bytearray):
             raise ValueError("expected bytes (uint8)")
         order = "F" if self.fortran else "C"
-        return np.frombuffer(self.data, np.uint8).reshape(self.shape, order=order)
+        return np.frombuffer(self.data, np.uint8).reshape(self.shape, order=order).copy()
 
 
 class _Reader(pickle.Unpickler):

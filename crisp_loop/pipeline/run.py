@@ -18,7 +18,7 @@ from crisp_loop.networks.trace import layer_table
 from crisp_loop.pack.run import pack_masks
 from crisp_loop.pipeline.experiment import DRAW, PRUNE, Experiment
 from crisp_loop.prune.results import PruneSummary
-from crisp_loop.prune.run import prune_network
+from crisp_loop.prune.run import current_sources, prune_network
 from crisp_loop.report.run import Report, write_report
 from crisp_loop.specs.run import BASELINE, write_specs
 
@@ -127,10 +127,14 @@ def prune_experiment(experiment: Experiment, out: Path, progress: Progress) -> P
     """Train and prune; an earlier result in ``out`` that the same options led to is kept."""
     run = RunDirectory(out)
     written = (run.summary, run.layers, run.masks, run.weights)
+    weights = Path(experiment.weights).expanduser() if experiment.weights else None
     if all(file.is_file() for file in written):
         known = read_json(run.summary, PruneSummary, "summary of the pruning")
         asked = (experiment.network, experiment.data, experiment.user_classes, experiment.prune)
-        if asked == (known.network, known.dataset, known.user_classes, known.config):
+        same = asked == (known.network, known.dataset, known.user_classes, known.config)
+        if same and known.sources == current_sources(
+            experiment.data, weights, experiment.resize_head
+        ):
             progress.note(f"Masks and weights of an earlier run with these options: {run.prune}")
             return known
     return prune_network(
@@ -139,6 +143,8 @@ def prune_experiment(experiment: Experiment, out: Path, progress: Progress) -> P
         experiment.user_classes,
         experiment.prune,
         out,
+        weights=weights,
+        resize_head=experiment.resize_head,
         progress=progress,
     )
 

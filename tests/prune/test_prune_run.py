@@ -111,7 +111,7 @@ def comparable(summary: PruneSummary) -> dict[str, Any]:
     return {
         key: value
         for key, value in vars(summary).items()
-        if key not in ("seconds", "dense_weights")
+        if key not in ("seconds", "dense_weights", "sources")
     }
 
 
