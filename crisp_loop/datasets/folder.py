@@ -191,7 +191,8 @@ def _arranged(path: Path, entries: list[Entry]) -> tuple[tuple[str, ...], dict[s
     classes = tuple(sorted({label for _, label in by_part.get("train", by_part.get("all", []))}))
     if len(classes) < 2:
         raise CrispLoopError(
-            f"{path} holds the class {classes[0]} alone; expected two or more class folders."
+            f"{path} holds the class {', '.join(classes)} alone; expected two or more"
+            f" class folders."
         )
     ids = {label: number for number, label in enumerate(classes)}
     parts_found: dict[str, Labelled] = {}

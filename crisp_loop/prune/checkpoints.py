@@ -125,7 +125,7 @@ def _read_torch(path: Path) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can raise anything
-        if match := re.search(r"GLOBAL (\S+) was not an allowed global", str(error)):
+        if match := re.search(r"GLOBAL (\S+) (?:was not an allowed|whose module)", str(error)):
             raise CrispLoopError(
                 f"{path} asks for {match[1]}, which is not loaded because it could run code; save"
                 f" the state_dict alone."

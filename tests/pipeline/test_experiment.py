@@ -46,3 +46,29 @@ def test_a_name_stays_inside_runs(name: str) -> None:
 def test_unknown_keys_are_named_with_the_known_ones() -> None:
     with pytest.raises(CrispLoopError, match=r"oops: .* known keys: name, network, masks, data"):
         load_experiment(None, {"oops": 1})
+
+
+def test_data_and_weights_ask_for_pruning() -> None:
+    assert load_experiment(None, {"network": "resnet20"}).masks == "draw"
+    given = load_experiment(None, {"network": "resnet20", "data": "cifar10:x"})
+    assert (given.masks, given.data) == ("prune", "cifar10:x")
+    assert load_experiment(None, {"network": "resnet18", "weights": "x.pth"}).masks == "prune"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            {"data": "mnist"},
+            "data: 'mnist' cannot be used; the known ones are digits, cifar10:PATH",
+        ),
+        (
+            {"data": "cifar10"},
+            "data: 'cifar10' cannot be used; expected the path too: cifar10:PATH",
+        ),
+        ({"weights": "x.pth", "masks": "draw"}, "weights are read with masks: prune only"),
+    ],
+)
+def test_wrong_data_and_weights(options: dict[str, str], words: str) -> None:
+    with pytest.raises(CrispLoopError, match=words):
+        load_experiment(None, options)
