@@ -126,8 +126,8 @@ class Notes(Quiet):
     def __init__(self) -> None:
         self.said: list[str] = []
 
-    def note(self, message: str) -> None:
-        self.said.append(message)
+    def note(self, text: str) -> None:
+        self.said.append(text)
 
 
 def test_a_new_head_is_said_and_trained(tmp_path: Path) -> None:
