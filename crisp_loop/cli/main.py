@@ -11,9 +11,11 @@ from pydantic import TypeAdapter
 from crisp_loop import __version__
 from crisp_loop.cli.console import Bars, fail, out, told_in_one_sentence
 from crisp_loop.cli.tables import (
+    NetworkRow,
     doctor_table,
     evaluation_table,
     layers_table,
+    networks_table,
     packing_table,
     pruning_table,
 )
@@ -277,12 +279,22 @@ def layers(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
 ) -> None:
-    """List a network's layers with their GEMM shapes, traced from its definition."""
-    from crisp_loop.networks.registry import NETWORKS, network
+    """List a network's layers with their GEMM shapes, traced from its definition.
+
+    Without a network, list the networks that can be named.
+    """
+    from crisp_loop.networks.registry import NETWORKS, network, parameters
     from crisp_loop.networks.trace import layer_table
 
     if model is None:
-        out.print("Networks: " + ", ".join(NETWORKS), highlight=False)
+        rows = [
+            NetworkRow(name, entry.input_shape, entry.classes, parameters(name))
+            for name, entry in NETWORKS.items()
+        ]
+        if as_json:
+            print(TypeAdapter(list[NetworkRow]).dump_json(rows, indent=1).decode())
+        else:
+            out.print(networks_table(rows))
         return
     table = layer_table(model, network(model).input_shape)
     if as_json:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
@@ -31,6 +32,27 @@ def evaluation_table(evaluations: Sequence[Evaluation]) -> Table:
         )
     engines = dict.fromkeys(f"{each.engine} {each.engine_version}" for each in evaluations)
     table.caption = f"by {', '.join(engines)}"
+    return table
+
+
+@dataclass(frozen=True)
+class NetworkRow:
+    """One network that can be named."""
+
+    name: str
+    input_shape: tuple[int, int, int]
+    """(C, H, W)."""
+    classes: int
+    """Outputs unless the data has another number of classes."""
+    parameters: int
+
+
+def networks_table(networks: Sequence[NetworkRow]) -> Table:
+    """One row a network."""
+    table = _table("network", "input", "classes", "parameters")
+    for each in networks:
+        shape = "x".join(map(str, each.input_shape))
+        table.add_row(each.name, shape, f"{each.classes:,}", f"{each.parameters:,}")
     return table
 
 

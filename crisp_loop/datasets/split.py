@@ -49,18 +49,21 @@ class Dataset:
     """For choosing settings."""
     test: Split
     """For the figures that are reported, and nothing else."""
+    stamp: str = ""
+    """Tells one state of the files that it was read from another; empty if it ships."""
 
 
-def stratified(data: Split, shares: Sequence[float], seed: int) -> tuple[Split, ...]:
-    """Split ``data`` into parts that each hold the given share of every class.
+def stratified_rows(
+    labels: np.ndarray, shares: Sequence[float], seed: int
+) -> tuple[np.ndarray, ...]:
+    """Rows of ``labels``, ascending, for parts that each hold the given share of every class.
 
     Args:
-        data: The samples.
+        labels: Class ids.
         shares: Share of each part, which add up to 1. Counts are rounded class by class.
         seed: Decides which sample goes where; the same seed gives the same parts.
     """
     generator = np.random.default_rng(seed)
-    labels = data.labels.numpy()
     parts: list[list[np.ndarray]] = [[] for _ in shares]
     bounds = np.cumsum(shares)[:-1]
     for label in np.unique(labels):
@@ -68,10 +71,13 @@ def stratified(data: Split, shares: Sequence[float], seed: int) -> tuple[Split, 
         cuts = [round(bound * len(rows)) for bound in bounds]
         for part, chosen in zip(parts, np.split(rows, cuts), strict=True):
             part.append(chosen)
-    return tuple(
-        data.take(torch.from_numpy(np.sort(np.concatenate(part)).astype(np.int64)))
-        for part in parts
-    )
+    return tuple(np.sort(np.concatenate(part)).astype(np.int64) for part in parts)
+
+
+def stratified(data: Split, shares: Sequence[float], seed: int) -> tuple[Split, ...]:
+    """``data`` in the parts of :func:`stratified_rows`."""
+    parts = stratified_rows(data.labels.numpy(), shares, seed)
+    return tuple(data.take(torch.from_numpy(rows)) for rows in parts)
 
 
 def check_classes(classes: Sequence[int], dataset: Dataset) -> tuple[int, ...]:

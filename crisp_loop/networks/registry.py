@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from crisp_loop.core.errors import InputError
 from crisp_loop.networks.mobilenet import mobilenetv2
-from crisp_loop.networks.resnet import digits_resnet, resnet50
+from crisp_loop.networks.resnet import digits_resnet, resnet18, resnet20, resnet50
 from crisp_loop.networks.vgg import vgg16, vgg16_bn
+from crisp_loop.networks.vit import vit_tiny_cifar
 
 
 @dataclass(frozen=True)
@@ -27,12 +29,16 @@ class Network:
 
 NETWORKS: dict[str, Network] = {
     "digits-resnet": Network(digits_resnet, (1, 8, 8), 10),
+    "resnet20": Network(resnet20, (3, 32, 32), 10),
+    "vit-tiny-cifar": Network(vit_tiny_cifar, (3, 32, 32), 10),
+    "resnet18": Network(resnet18, (3, 224, 224), 1000),
     "resnet50": Network(resnet50, (3, 224, 224), 1000),
     "vgg16": Network(vgg16, (3, 224, 224), 1000),
     "vgg16_bn": Network(vgg16_bn, (3, 224, 224), 1000),
     "mobilenetv2": Network(mobilenetv2, (3, 224, 224), 1000),
 }
-"""Name to network. Parameter names and shapes are torchvision's where it has the network."""
+"""Name to network. Parameter names and shapes are torchvision's where it has the network,
+and timm's for the vision transformer."""
 
 
 def network(name: str) -> Network:
@@ -58,3 +64,9 @@ def build(name: str, num_classes: int | None = None) -> nn.Module:
     if classes < 1:
         raise InputError("network", "num_classes", classes, "expected at least one class")
     return entry.builder(classes)
+
+
+def parameters(name: str) -> int:
+    """Parameters of the registered network ``name`` at its usual number of classes."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in build(name).parameters())

@@ -1,4 +1,4 @@
-"""Residual networks: ResNet-50, and a small one for scikit-learn's 8 x 8 digits.
+"""Residual networks: ResNet-18 and -50, ResNet-20 for CIFAR, and one for 8 x 8 digits.
 
 He et al., "Deep residual learning for image recognition", CVPR 2016. The stride of a
 bottleneck stands on its 3x3 convolution, as in torchvision ("ResNet v1.5").
@@ -118,6 +118,20 @@ class ResNet(nn.Module):
         for stage in self.stages:
             x = self.get_submodule(stage)(x)
         return self.fc(torch.flatten(self.avgpool(x), 1))
+
+
+def resnet18(classes: int = 1000) -> ResNet:
+    """ResNet-18: 11,689,512 parameters at 1000 classes."""
+    return ResNet(BasicBlock, (2, 2, 2, 2), (64, 128, 256, 512), classes)
+
+
+def resnet20(classes: int = 10) -> ResNet:
+    """The CIFAR network of section 4.2 with n = 3: 272,474 parameters at 10 classes.
+
+    Shortcuts that change shape are 1x1 convolutions (option B); the paper's CIFAR networks pad
+    with zeros there (option A), which has 2,752 parameters fewer.
+    """
+    return ResNet(BasicBlock, (3, 3, 3), (16, 32, 64), classes, image_stem=False)
 
 
 def resnet50(classes: int = 1000) -> ResNet:

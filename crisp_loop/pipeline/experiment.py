@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from crisp_loop.accelerators import load_accelerator
-from crisp_loop.core.errors import CrispLoopError
+from crisp_loop.core.errors import CrispLoopError, InputError
 from crisp_loop.core.files import read_yaml, validated
 from crisp_loop.cost.engine import AUTO, ENGINES
+from crisp_loop.datasets.registry import parse
 from crisp_loop.networks.registry import NETWORKS
 from crisp_loop.prune.config import PruneConfig
 
@@ -29,9 +30,16 @@ class Experiment(BaseModel):
     masks: str = ""
     """``prune``: train on ``data`` and prune with CRISP. ``draw``: random masks at the pattern,
     for networks whose weights are not at hand. Else the path of a mask file. Without a value,
-    ``prune`` where the network has a data set at hand, else ``draw``."""
+    ``prune`` where the network has a data set at hand or ``data`` or ``weights`` is given, else
+    ``draw``."""
     data: str = "digits"
-    """Data set to train and prune on."""
+    """Data set to train and prune on: ``digits``, ``cifar10:PATH``, ``cifar100:PATH``, or
+    ``folder:PATH`` (one folder a class, or a .zip). Paths start in the current directory."""
+    weights: str = ""
+    """Trained dense weights of ``network`` (.safetensors or .pth) instead of a training."""
+    resize_head: bool = False
+    """Where ``weights`` have another number of classes than ``data``: start a new head and train
+    the network from there."""
     user_classes: tuple[int, ...] = (1, 4, 7)
     """The classes that the user sees; pruning keeps what they need."""
     prune: PruneConfig = PruneConfig()
@@ -51,7 +59,8 @@ class Experiment(BaseModel):
             return data
         data = dict(data)
         shipped = data.get("network", "digits-resnet") == "digits-resnet"
-        data.setdefault("masks", PRUNE if shipped else DRAW)
+        given = data.get("data", "digits") != "digits" or data.get("weights", "") != ""
+        data.setdefault("masks", PRUNE if shipped or given else DRAW)
         return data
 
     @property
@@ -65,6 +74,22 @@ class Experiment(BaseModel):
     @classmethod
     def _network_is_known(cls, network: str) -> str:
         return _one_of(network, NETWORKS, "network")
+
+    @field_validator("data")
+    @classmethod
+    def _data_is_known(cls, data: str) -> str:
+        try:
+            parse(data)
+        except InputError as error:
+            raise ValueError(error.expected) from None
+        return data
+
+    @field_validator("weights")
+    @classmethod
+    def _weights_are_used(cls, weights: str, info: ValidationInfo) -> str:
+        if weights and info.data.get("masks", PRUNE) != PRUNE:
+            raise ValueError("weights are read with masks: prune only")
+        return weights
 
     @field_validator("engine")
     @classmethod

@@ -20,7 +20,7 @@ from crisp_loop.networks.trace import layer_table
 from crisp_loop.pack.run import pack_masks
 from crisp_loop.pipeline.experiment import DRAW, PRUNE, Experiment
 from crisp_loop.prune.results import PruneSummary
-from crisp_loop.prune.run import prune_network
+from crisp_loop.prune.run import current_sources, prune_network
 from crisp_loop.report.run import Report, write_report
 from crisp_loop.specs.run import BASELINE, write_specs
 
@@ -128,7 +128,8 @@ def map_experiment(experiment: Experiment, out: Path, progress: Progress) -> dic
 def prune_experiment(experiment: Experiment, out: Path, progress: Progress) -> PruneSummary:
     """Train and prune; an earlier result in ``out`` that the same options led to is kept."""
     run = RunDirectory(out)
-    if known := _earlier_pruning(experiment, run):
+    weights = Path(experiment.weights).expanduser() if experiment.weights else None
+    if known := _earlier_pruning(experiment, weights, run):
         progress.note(f"Masks and weights of an earlier run with these options: {run.prune}")
         return known
     return prune_network(
@@ -137,11 +138,15 @@ def prune_experiment(experiment: Experiment, out: Path, progress: Progress) -> P
         experiment.user_classes,
         experiment.prune,
         out,
+        weights=weights,
+        resize_head=experiment.resize_head,
         progress=progress,
     )
 
 
-def _earlier_pruning(experiment: Experiment, run: RunDirectory) -> PruneSummary | None:
+def _earlier_pruning(
+    experiment: Experiment, weights: Path | None, run: RunDirectory
+) -> PruneSummary | None:
     """The summary in the run directory, if it is whole and the same options led to it."""
     if not all(file.is_file() for file in (run.layers, run.masks, run.weights)):
         return None
@@ -150,8 +155,12 @@ def _earlier_pruning(experiment: Experiment, run: RunDirectory) -> PruneSummary 
     except CrispLoopError:  # missing, or of another version: prune anew
         return None
     asked = (experiment.network, experiment.data, experiment.user_classes, experiment.prune)
-    same = asked == (known.network, known.dataset, known.user_classes, known.config)
-    return known if same and known.versions.get("crisp_loop") == __version__ else None
+    same = (
+        asked == (known.network, known.dataset, known.user_classes, known.config)
+        and known.versions.get("crisp_loop") == __version__
+        and known.sources == current_sources(experiment.data, weights, experiment.resize_head)
+    )
+    return known if same else None
 
 
 def read_summary(out: Path) -> PruneSummary:

@@ -27,6 +27,9 @@ def dense_model(
     weights: Path | None,
     log: Log,
     progress: Progress,
+    *,
+    head: str = "",
+    resize_head: bool = False,
 ) -> tuple[nn.Module, str]:
     """The dense network, and where its weights came from.
 
@@ -35,31 +38,43 @@ def dense_model(
         data: Trained on all classes of ``data.train``.
         config: The training options.
         path: Keeps trained weights, with a hash of all that they depend on in the header.
-        weights: Load this file instead.
+        weights: Load this file instead. With a new head, all of the network is trained from
+            there, since the head knows nothing yet.
         log: Gets one line an epoch.
         progress: Shows the epochs.
+        head: Name of the classifier.
+        resize_head: Start a new head where the one in ``weights`` has other classes.
     """
     model = build(network, len(data.classes))
+    start = ""
     if weights is not None:
-        load_weights(weights, model, network)
-        return model, str(weights)
-    key = _training_key(network, data, config)
+        if not load_weights(weights, model, network, head, resize_head):
+            return model, str(weights)
+        progress.note(
+            f"{weights} has another number of classes: {head} starts anew with"
+            f" {len(data.classes)}, and the network is trained from there."
+        )
+        start = sha256(weights.read_bytes())
+    source = f"{weights}, new head" if start else ""
+    key = _training_key(network, data, config, start)
     if read_header(path).get("training") == key:
         try:
             load_weights(path, model, network)
             progress.note(f"dense weights reused from {path}")
-            return model, "reused"
+            return model, source or "reused"
         except CrispLoopError as error:
             progress.note(f"{error} Training again.")
             torch.manual_seed(config.seed)
             model = build(network, len(data.classes))
+            if weights is not None:
+                load_weights(weights, model, network, head, resize_head)
     recipe = Recipe(
         "train", config.train_epochs, config.train_lr, config.momentum, config.weight_decay
     )
     batches = TensorBatches(data.train.images, data.train.labels, config.batch_size, config.seed)
     train(model, batches, recipe, log=log, progress=progress)
     save_weights(path, model, {"training": key})
-    return model, "trained"
+    return model, source or "trained"
 
 
 def finetune_dense(
@@ -80,8 +95,8 @@ def finetune_dense(
     train(model, batches, recipe, log=log, progress=progress)
 
 
-def _training_key(network: str, data: Dataset, config: PruneConfig) -> str:
-    """Hash of everything that trained weights depend on."""
+def _training_key(network: str, data: Dataset, config: PruneConfig, start: str) -> str:
+    """Hash of everything that trained weights depend on; ``start`` names those at the start."""
     depends_on = {
         "network": network,
         "dataset": data.name,
@@ -95,4 +110,6 @@ def _training_key(network: str, data: Dataset, config: PruneConfig) -> str:
         "seed": config.seed,
         "torch": torch.__version__,
     }
+    # Left out where they are empty, so that weights trained before there were any are still used.
+    depends_on |= {key: value for key, value in (("stamp", data.stamp), ("start", start)) if value}
     return sha256(json.dumps(depends_on, sort_keys=True))

@@ -44,6 +44,18 @@ class LayerReport:
 
 
 @dataclass(frozen=True, config=_config)
+class Sources:
+    """The files that a result depends on, in the state that they had."""
+
+    data: str = ""
+    """Of the data set's files; empty if it ships."""
+    weights: str = ""
+    """SHA-256 of the given weights; empty without any."""
+    resize_head: bool = False
+    """Whether a new head was allowed."""
+
+
+@dataclass(frozen=True, config=_config)
 class PruneSummary:
     """One run of the pruning stage."""
 
@@ -77,10 +89,13 @@ class PruneSummary:
     layers: tuple[LayerReport, ...]
     """In execution order."""
     dense_weights: str
-    """Where the dense weights came from: ``trained``, ``reused``, or the given file."""
+    """Where the dense weights came from: ``trained``, ``reused``, or the given file, with
+    ``, new head`` where the head was started anew and the network trained from there."""
     seconds: dict[str, float]
     """Wall-clock time of each phase."""
     versions: dict[str, str]
+    sources: Sources = Sources()
+    """Which files the result depends on."""
 
 
 def layer_reports(plan: Plan, masks: Masks) -> tuple[LayerReport, ...]:

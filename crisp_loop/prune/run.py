@@ -14,11 +14,15 @@ import torch
 from torch import nn
 
 import crisp_loop
-from crisp_loop.core.files import write_json, write_text
+from crisp_loop.core.errors import CrispLoopError, InputError
+from crisp_loop.core.files import sha256, write_json, write_text
+from crisp_loop.core.layers import HEAD, roles
 from crisp_loop.core.masks import save_masks
 from crisp_loop.core.progress import Progress, Quiet
-from crisp_loop.datasets.registry import load
+from crisp_loop.datasets.registry import load, source_stamp
 from crisp_loop.datasets.split import check_classes, user_samples
+from crisp_loop.networks.registry import NETWORKS
+from crisp_loop.networks.registry import network as registered
 from crisp_loop.networks.trace import layer_table
 from crisp_loop.prune.batches import as_batches
 from crisp_loop.prune.checkpoints import save_weights
@@ -27,7 +31,7 @@ from crisp_loop.prune.crisp import crisp
 from crisp_loop.prune.dense import dense_model, finetune_dense
 from crisp_loop.prune.finetune import accuracy
 from crisp_loop.prune.plan import plan_layers
-from crisp_loop.prune.results import PruneSummary, Scores, layer_reports
+from crisp_loop.prune.results import PruneSummary, Scores, Sources, layer_reports
 
 
 def prune_network(
@@ -38,6 +42,7 @@ def prune_network(
     out_dir: Path,
     *,
     weights: Path | None = None,
+    resize_head: bool = False,
     progress: Progress | None = None,
 ) -> PruneSummary:
     """Prune ``network`` for the ``user_classes`` of ``dataset``.
@@ -49,11 +54,14 @@ def prune_network(
 
     Args:
         network: A name of :data:`crisp_loop.networks.registry.NETWORKS`.
-        dataset: A name of :data:`crisp_loop.datasets.registry.DATASETS`.
+        dataset: As :data:`crisp_loop.datasets.registry.DATASETS` writes it. Its images must have
+            the network's input shape; pictures in folders are brought to it.
         user_classes: Class ids that the user meets.
         config: Training and pruning options.
         out_dir: The run directory; made if missing.
         weights: Trained dense weights (.safetensors or .pth) instead of a training.
+        resize_head: Start a new head where the one in ``weights`` has another number of classes
+            than the data, and train the network from there.
         progress: Shows the epochs.
 
     Returns:
@@ -63,13 +71,25 @@ def prune_network(
         CrispLoopError: anything the user can mend, in one sentence.
     """
     progress = progress or Quiet()
-    data = load(dataset, config.seed)
+    entry = registered(network)
+    sources = current_sources(dataset, weights, resize_head)
+    data = load(dataset, config.seed, entry.input_shape)
     classes = check_classes(user_classes, data)
     train_share = user_samples(data.train, classes, config.samples_per_class, config.seed)
     val_share, test_share = user_samples(data.val, classes), user_samples(data.test, classes)
     shape = tuple(data.train.images.shape[1:])
+    if shape != entry.input_shape:
+        takers = [name for name, other in NETWORKS.items() if other.input_shape == shape]
+        raise InputError(
+            network,
+            "input_shape",
+            "x".join(map(str, entry.input_shape)),
+            f"{dataset} holds images of {'x'.join(map(str, shape))}, which"
+            f" {', '.join(takers) or 'no network'} can take (folder:PATH fits any)",
+        )
     table = layer_table(network, shape, num_classes=len(data.classes))
     plan = plan_layers(table, config)
+    head = next((name for name, role in roles(table).items() if role == HEAD), "")
     folder = out_dir / "prune"
     # A summary says that the files beside it belong together, so an old one goes first.
     (folder / "summary.json").unlink(missing_ok=True)
@@ -84,7 +104,15 @@ def prune_network(
 
     with _phase("train", seconds, config):
         model, source = dense_model(
-            network, data, config, folder / "dense.safetensors", weights, log, progress
+            network,
+            data,
+            config,
+            folder / "dense.safetensors",
+            weights,
+            log,
+            progress,
+            head=head,
+            resize_head=resize_head,
         )
     dense = scores(model)
     all_classes = range(len(data.classes))
@@ -136,11 +164,25 @@ def prune_network(
             "torch": torch.__version__,
             "python": platform.python_version(),
         },
+        sources=sources,
     )
     save_masks(folder / "masks.safetensors", masks)
     save_weights(folder / "weights.safetensors", model)
     write_json(folder / "summary.json", summary)
     return summary
+
+
+def current_sources(dataset: str, weights: Path | None, resize_head: bool) -> Sources:
+    """The files that a result would depend on, in the state that they have now.
+
+    Raises:
+        CrispLoopError: one of them is missing.
+    """
+    if weights is not None and not weights.is_file():
+        what = "is a directory" if weights.is_dir() else "does not exist"
+        raise CrispLoopError(f"{weights} {what}; expected a file of weights.")
+    digest = "" if weights is None else sha256(weights.read_bytes())
+    return Sources(source_stamp(dataset), digest, resize_head)
 
 
 class _LogFile:

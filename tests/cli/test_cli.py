@@ -112,7 +112,12 @@ def test_layers_are_listed() -> None:
     table = json.loads(done.stdout)
     assert table["parameters"] == 25_557_032
     assert len(table["layers"]) == 54
-    assert "resnet50" in crisp("layers").stdout
+    listed = crisp("layers").stdout
+    assert "resnet20" in listed
+    (row,) = [line.split() for line in listed.splitlines() if "resnet50" in line]
+    assert row == ["resnet50", "3x224x224", "1,000", "25,557,032"]
+    networks = json.loads(crisp("layers", "--json").stdout)
+    assert networks[0]["input_shape"] == [1, 8, 8]
 
 
 def test_doctor_names_the_engines() -> None:

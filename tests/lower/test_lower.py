@@ -14,6 +14,7 @@ from crisp_loop.core.masks import Masks, save_masks, sparsity_of
 from crisp_loop.core.pattern import NM
 from crisp_loop.lower.draw import Draw, kept_blocks
 from crisp_loop.lower.run import lower_network
+from crisp_loop.networks.trace import layer_table
 
 TABLE = LayerTable(
     model="toy",
@@ -54,6 +55,19 @@ def test_sparsity_counts_all_weights(layers: Path, tmp_path: Path) -> None:
     body = 64 * 288 * 7 / 18 * 0.5  # 18 * 0.2 * 2 = 7.2 blocks of 18 are kept
     kept = 32 * 36 + body + 64 * 9 + 40 * 64 * 0.5 + 400
     assert work.sparsity == pytest.approx(1 - kept / sum(layer.weights for layer in TABLE.layers))
+
+
+def test_a_linear_layer_on_tokens_has_them_in_n(tmp_path: Path) -> None:
+    write_json(tmp_path / "layers.json", layer_table("vit-tiny-cifar", batch=2))
+    work = lower_network(tmp_path / "layers.json", Draw(NM(2, 4), 64, 0.8), tmp_path)
+    shapes = {g.layer: (g.M, g.K, g.N) for g in work.gemms}
+    assert shapes["blocks.5.attn.qkv"] == (576, 192, 2 * 65)
+    assert shapes["blocks.5.mlp.fc2"] == (192, 768, 2 * 65)
+    assert shapes["patch_embed.proj"] == (192, 48, 2 * 64)
+    assert shapes["head"] == (10, 192, 2)
+    forms = {g.layer: g.weight.form for g in work.gemms}
+    assert {forms.pop("patch_embed.proj"), forms.pop("head")} == {"dense"}
+    assert set(forms.values()) == {"hybrid"}
 
 
 def test_a_users_own_masks_are_taken(layers: Path, tmp_path: Path) -> None:

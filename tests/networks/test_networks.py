@@ -9,10 +9,12 @@ import torch
 from torch import nn
 
 from crisp_loop.core.errors import CrispLoopError, InputError
-from crisp_loop.networks.registry import NETWORKS, build
+from crisp_loop.core.layers import roles
+from crisp_loop.networks.registry import NETWORKS, build, parameters
 from crisp_loop.networks.trace import layer_table
 
 COUNTS = {
+    "resnet18": 11_689_512,
     "resnet50": 25_557_032,
     "vgg16": 138_357_544,
     "vgg16_bn": 138_365_992,
@@ -39,6 +41,16 @@ def test_parameter_counts_are_torchvisions(name: str) -> None:
                 "layer3.5.conv2.weight": (256, 256, 3, 3),
                 "layer4.2.bn3.bias": (2048,),
                 "fc.weight": (1000, 2048),
+            },
+        ),
+        (
+            "resnet18",
+            {
+                "conv1.weight": (64, 3, 7, 7),
+                "layer1.0.conv2.weight": (64, 64, 3, 3),
+                "layer2.0.downsample.0.weight": (128, 64, 1, 1),
+                "layer4.1.bn2.running_var": (512,),
+                "fc.weight": (1000, 512),
             },
         ),
         (
@@ -81,7 +93,8 @@ def test_keys_are_torchvisions(name: str, shapes: dict[str, tuple[int, ...]]) ->
 
 
 @pytest.mark.parametrize(
-    ("name", "keys"), [("resnet50", 320), ("vgg16", 32), ("vgg16_bn", 97), ("mobilenetv2", 314)]
+    ("name", "keys"),
+    [("resnet18", 122), ("resnet50", 320), ("vgg16", 32), ("vgg16_bn", 97), ("mobilenetv2", 314)],
 )
 def test_number_of_keys_is_torchvisions(name: str, keys: int) -> None:
     with torch.device("meta"):
@@ -155,11 +168,11 @@ def test_macs_match_a_real_forward_of_the_digits_network() -> None:
 
 
 def test_unknown_name_names_the_known_ones() -> None:
-    with pytest.raises(InputError, match="resnet18") as caught:
-        build("resnet18")
+    with pytest.raises(InputError, match="alexnet") as caught:
+        build("alexnet")
     assert all(name in str(caught.value) for name in NETWORKS)
-    with pytest.raises(InputError, match="resnet18"):
-        layer_table("resnet18")
+    with pytest.raises(InputError, match="alexnet"):
+        layer_table("alexnet")
 
 
 def test_wrong_input_shape_is_one_sentence() -> None:
@@ -170,3 +183,58 @@ def test_wrong_input_shape_is_one_sentence() -> None:
         layer_table(nn.Linear(3, 3))
     with pytest.raises(CrispLoopError, match="at least one class"):
         build("resnet50", 0)
+
+
+# ---- CIFAR-sized networks ----------------------------------------------------------------
+
+
+def test_resnet20_is_the_papers_with_convolution_shortcuts() -> None:
+    table = layer_table("resnet20")
+    # 269,722 parameters with option A (zero padding); option B adds two 1x1 convolutions
+    # with batch norm: 16 * 32 + 2 * 32 + 32 * 64 + 2 * 64.
+    assert table.parameters == parameters("resnet20") == 269_722 + 2_752
+    assert len([layer for layer in table.layers if layer.kernel == (3, 3)]) == 19
+    sizes = [(layer.S, layer.output_size) for layer in table.layers if layer.kernel == (3, 3)]
+    assert sizes == 7 * [(16, (32, 32))] + 6 * [(32, (16, 16))] + 6 * [(64, (8, 8))]
+    assert build("resnet20", 7)(torch.zeros(2, 3, 32, 32)).shape == (2, 7)
+
+
+def test_vision_transformer_is_traced_token_by_token() -> None:
+    table = layer_table("vit-tiny-cifar", batch=2)
+    by_name = {layer.name: layer for layer in table.layers}
+    assert len(table.layers) == 1 + 6 * 4 + 1
+    assert [by_name["patch_embed.proj"].kind, by_name["patch_embed.proj"].N] == ["conv", 2 * 64]
+    shapes = {"attn.qkv": (576, 192), "attn.proj": (192, 192), "mlp.fc1": (768, 192)}
+    shapes["mlp.fc2"] = (192, 768)
+    for index in range(6):
+        for part, (rows, columns) in shapes.items():
+            layer = by_name[f"blocks.{index}.{part}"]
+            # 64 patches and the class token of each of the two images.
+            assert (layer.kind, layer.S, layer.K, layer.N) == ("linear", rows, columns, 2 * 65)
+            assert layer.S % 64 == layer.K % 64 == 0
+    assert by_name["head"].N == 2
+    assert roles(table) == {"patch_embed.proj": "stem", "head": "head"}
+    weights = sum(layer.weights for layer in table.layers)
+    others = 192 * (1 + 65 + 1) + 6 * (576 + 192 + 768 + 192 + 4 * 192) + 2 * 192 + 10
+    assert table.parameters == parameters("vit-tiny-cifar") == weights + others
+
+
+def test_vision_transformer_agrees_with_torchs_attention() -> None:
+    torch.manual_seed(0)
+    model = build("vit-tiny-cifar").eval()
+    attention = model.get_submodule("blocks.0.attn")
+    tokens = torch.randn(2, 65, 192)
+    oracle = nn.MultiheadAttention(192, 3, batch_first=True).eval()
+    renamed = {
+        "in_proj_weight": "qkv.weight",
+        "in_proj_bias": "qkv.bias",
+        "out_proj.weight": "proj.weight",
+        "out_proj.bias": "proj.bias",
+    }
+    state = attention.state_dict()
+    oracle.load_state_dict({key: state[own] for key, own in renamed.items()})
+    expected, _ = oracle(tokens, tokens, tokens)
+    assert torch.allclose(attention(tokens), expected, atol=1e-5)
+    assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
+    with pytest.raises(InputError, match="the network refuses it"):
+        layer_table("vit-tiny-cifar", (3, 28, 28))

@@ -53,3 +53,29 @@ def test_the_docs_know_every_field() -> None:
     page = (EXAMPLES.parent / "docs/experiment.md").read_text()
     for field in (*Experiment.model_fields, *PruneConfig.model_fields):
         assert f"`{field}`" in page, field
+
+
+def test_data_and_weights_ask_for_pruning() -> None:
+    assert load_experiment(None, {"network": "resnet20"}).masks == "draw"
+    given = load_experiment(None, {"network": "resnet20", "data": "cifar10:x"})
+    assert (given.masks, given.data) == ("prune", "cifar10:x")
+    assert load_experiment(None, {"network": "resnet18", "weights": "x.pth"}).masks == "prune"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            {"data": "mnist"},
+            "data: 'mnist' cannot be used; the known ones are digits, cifar10:PATH",
+        ),
+        (
+            {"data": "cifar10"},
+            "data: 'cifar10' cannot be used; expected the path too: cifar10:PATH",
+        ),
+        ({"weights": "x.pth", "masks": "draw"}, "weights are read with masks: prune only"),
+    ],
+)
+def test_wrong_data_and_weights(options: dict[str, str], words: str) -> None:
+    with pytest.raises(CrispLoopError, match=words):
+        load_experiment(None, options)

@@ -1,0 +1,134 @@
+"""Pickled CIFAR batches, read without running anything that a pickle asks for.
+
+A pickle is a program that may call any function. Here it can name nothing but the few constructors
+of numpy arrays, and even those are stand-ins that only note their arguments; numpy itself sees
+the finished bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crisp_loop.core.errors import CrispLoopError
+
+SIZE_LIMIT = 512 * 2**20
+"""Bytes of one pickle; the largest of CIFAR has 156 million."""
+
+
+class _Type:
+    """Stands in for a dtype: notes its code."""
+
+    __slots__ = ("code",)
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+
+    def __setstate__(self, state: object) -> None:
+        """Byte order and the like, which bytes have not."""
+
+
+class _Array:
+    """Stands in for an array: notes shape, type and bytes."""
+
+    __slots__ = ("code", "data", "fortran", "shape")
+
+    def __init__(self) -> None:
+        self.shape: Any = (0,)
+        self.code = ""
+        self.fortran = False
+        self.data: Any = b""
+
+    def __setstate__(self, state: Any) -> None:
+        _, self.shape, kind, self.fortran, self.data = state
+        self.code = kind.code
+
+    def as_bytes(self) -> np.ndarray:
+        """The array of bytes that was stored; ValueError if it is none."""
+        if self.code != "u1" or not isinstance(self.data, bytes | bytearray):
+            raise ValueError("expected bytes (uint8)")
+        order = "F" if self.fortran else "C"
+        return np.frombuffer(self.data, np.uint8).reshape(self.shape, order=order).copy()
+
+
+class _Reader(pickle.Unpickler):
+    """Names are resolved to methods of this object, and to nothing else."""
+
+    def __init__(self, data: bytes, path: Path) -> None:
+        # Python 2 wrote the originals: their strings are bytes.
+        super().__init__(io.BytesIO(data), encoding="bytes")
+        self.path = path
+
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        known = {
+            ("numpy.core.multiarray", "_reconstruct"): self._array,
+            ("numpy._core.multiarray", "_reconstruct"): self._array,
+            ("numpy.core.numeric", "_frombuffer"): self._from_buffer,
+            ("numpy._core.numeric", "_frombuffer"): self._from_buffer,
+            ("numpy", "ndarray"): None,
+            ("numpy", "dtype"): self._type,
+            ("_codecs", "encode"): self._encoded,
+        }
+        if (module_name, global_name) not in known:
+            raise CrispLoopError(
+                f"{self.path} asks for {module_name}.{global_name}, which no CIFAR file needs;"
+                f" it is refused, and nothing in it was run."
+            )
+        return known[module_name, global_name]
+
+    def _array(self, *_: object) -> _Array:
+        return _Array()
+
+    def _type(self, code: object, *_: object) -> _Type:
+        return _Type(code.decode() if isinstance(code, bytes) else str(code))
+
+    def _from_buffer(self, data: object, kind: _Type, shape: object, order: object) -> _Array:
+        array = _Array()
+        array.__setstate__((1, shape, kind, order == "F", bytes(data)))  # type: ignore[arg-type]
+        return array
+
+    def _encoded(self, text: str, encoding: object) -> bytes:
+        if encoding not in ("latin1", b"latin1"):
+            raise ValueError("expected latin1")
+        return text.encode("latin1")
+
+
+def read_batch(path: Path) -> dict[str, Any]:
+    """The dictionary that ``path`` holds: lists, strings as bytes or str, uint8 arrays.
+
+    Raises:
+        CrispLoopError: missing, too large, damaged, or a pickle that asks for anything else.
+    """
+    if not path.is_file():
+        raise CrispLoopError(f"{path} does not exist; expected CIFAR's python version, unpacked.")
+    if path.stat().st_size > SIZE_LIMIT:
+        raise CrispLoopError(f"{path} is larger than any CIFAR file; expected at most 512 MiB.")
+    try:
+        found = _Reader(path.read_bytes(), path).load()
+        if not isinstance(found, dict):
+            raise TypeError(f"a {type(found).__name__} instead of a dictionary")
+        return {_text(key): _plain(value) for key, value in found.items()}
+    except CrispLoopError:
+        raise
+    except OSError as error:
+        raise CrispLoopError(f"{path} cannot be read: {error.strerror or error}.") from None
+    except Exception as error:  # a damaged pickle can raise anything
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise CrispLoopError(f"{path} is no readable CIFAR file: {reason}.") from None
+
+
+def _plain(value: object) -> object:
+    return value.as_bytes() if isinstance(value, _Array) else value
+
+
+def _text(value: object) -> str:
+    return value.decode("latin1") if isinstance(value, bytes) else str(value)
+
+
+def texts(values: object) -> tuple[str, ...]:
+    """A pickled list of names; empty when it is none."""
+    return tuple(_text(value) for value in values) if isinstance(values, list) else ()
