@@ -50,3 +50,8 @@ def _parse_or_pass(value: Any) -> Any:
 
 NMField = Annotated[NM, BeforeValidator(_parse_or_pass)]
 """An :class:`NM` field that also reads ``"2:4"``."""
+
+
+def as_fraction(value: float) -> Fraction:
+    """``value`` as its shortest decimal says: 0.29 is 29/100, and int(0.29 * 100) is 28."""
+    return Fraction(repr(float(value)))

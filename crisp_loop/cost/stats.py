@@ -23,7 +23,6 @@ from crisp_loop.core.evaluation import (
     LevelStats,
     TensorStats,
 )
-from crisp_loop.core.files import read_text
 
 FILE_NAME = "timeloop-model.stats.txt"
 
@@ -38,13 +37,6 @@ _LEVEL_NAME = re.compile(r"=== (.+) ===$")
 
 class StatsError(CrispLoopError):
     """A statistics file that is not whole, or not of this kind."""
-
-
-def read_stats(path: Path, spec: str, engine: str, engine_version: str) -> Evaluation:
-    """The evaluation in the file ``path``; see :func:`parse_stats`."""
-    return parse_stats(
-        read_text(path, "timeloop-model statistics file"), spec, engine, engine_version, path
-    )
 
 
 def parse_stats(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import combinations
 
 import numpy as np
@@ -13,7 +12,7 @@ from crisp_loop.core.errors import InputError
 from crisp_loop.core.gemm import WeightSparsity, dense
 from crisp_loop.core.layers import Layer, LayerTable, roles, unfit
 from crisp_loop.core.masks import BoolArray, sparsity_of
-from crisp_loop.core.pattern import NM
+from crisp_loop.core.pattern import NM, as_fraction
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Draw:
             InputError: kappa is below 1 - N/M, what the N:M pattern alone removes.
         """
         floor = 1 - self.nm.density
-        if not floor <= Fraction(str(self.sparsity)) < 1:
+        if not floor <= as_fraction(self.sparsity) < 1:
             raise InputError(
                 "experiment",
                 "sparsity",
@@ -73,5 +72,5 @@ class Draw:
 
 def kept_blocks(blocks: int, nm: NM, sparsity: float) -> int:
     """K'/B for a layer of ``blocks`` = K/B: the nearest to (1 - kappa) * M/N, at least one."""
-    exact = blocks * (1 - Fraction(str(sparsity))) / nm.density
+    exact = blocks * (1 - as_fraction(sparsity)) / nm.density
     return max(1, min(blocks, round(exact)))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from crisp_loop.core.pattern import NM, SUPPORTED_BLOCKS, SUPPORTED_NM, NMField
+from crisp_loop.core.pattern import NM, SUPPORTED_BLOCKS, SUPPORTED_NM, NMField, as_fraction
 
 BLOCKS_ONLY = "4:4"
 """The N:M pattern that prunes nothing: what is left is block pruning alone, as a baseline."""
@@ -123,8 +122,3 @@ class PruneConfig(BaseModel):
             floor = float(1 - nm.density)
             raise ValueError(f"{nm} alone prunes {floor:g}, so expected at least {floor:g}")
         return sparsity
-
-
-def as_fraction(value: float) -> Fraction:
-    """``value`` as its shortest decimal says: 0.29 is 29/100, and int(0.29 * 100) is 28."""
-    return Fraction(repr(float(value)))

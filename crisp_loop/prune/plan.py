@@ -8,7 +8,8 @@ from typing import Literal
 
 from crisp_loop.core.errors import CrispLoopError, InputError
 from crisp_loop.core.layers import HEAD, STEM, Layer, LayerTable, roles, unfit
-from crisp_loop.prune.config import PruneConfig, as_fraction
+from crisp_loop.core.pattern import as_fraction
+from crisp_loop.prune.config import PruneConfig
 from crisp_loop.prune.schedule import weights_to_prune
 
 Form = Literal["hybrid", "nm", "dense"]

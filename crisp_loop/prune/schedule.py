@@ -5,8 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from crisp_loop.core.errors import InputError
-from crisp_loop.core.pattern import NM
-from crisp_loop.prune.config import as_fraction
+from crisp_loop.core.pattern import NM, as_fraction
 
 
 def kappa(iteration: int, iterations: int, sparsity: float, nm: NM) -> Fraction:
