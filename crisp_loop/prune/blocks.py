@@ -97,7 +97,10 @@ def comparable_scores(layer: RankColumns, norm: ScoreNorm) -> Tensor:
 
 
 def choose_columns(
-    layers: Mapping[str, RankColumns], zeros: int, norm: ScoreNorm = "none"
+    layers: Mapping[str, RankColumns],
+    zeros: int,
+    norm: ScoreNorm = "none",
+    min_blocks: int = 1,
 ) -> dict[str, int]:
     """How many rank columns each layer loses (lines 8 and 9): the smallest first, globally.
 
@@ -106,13 +109,15 @@ def choose_columns(
         zeros: Weights that block pruning has to set to zero in total, those of columns pruned
             already included. The budget counts weights, not columns.
         norm: How layers compare.
+        min_blocks: Collapse guard: columns that every layer keeps at least.
 
     Returns:
         Pruned columns of each layer, none fewer than before. Pruning stops with the column that
-        reaches ``zeros``. Every block-row keeps at least one block (collapse guard).
+        reaches ``zeros``.
 
     Raises:
-        CrispLoopError: all but one column of every layer are pruned and ``zeros`` not reached.
+        CrispLoopError: only ``min_blocks`` columns of each layer are left and ``zeros`` not
+            reached.
     """
     chosen = {name: layer.pruned for name, layer in layers.items()}
     done = sum(layer.pruned * layer.column_weights for layer in layers.values())
@@ -121,7 +126,7 @@ def choose_columns(
         (score, rank, position, name)
         for position, (name, layer) in enumerate(layers.items())
         for rank, score in enumerate(comparable_scores(layer, norm).tolist())
-        if layer.pruned <= rank < layer.columns - 1
+        if layer.pruned <= rank < layer.columns - min_blocks
     ]
     for _, rank, _, name in sorted(candidates):
         if done >= zeros:
@@ -130,8 +135,8 @@ def choose_columns(
         done += layers[name].column_weights
     if done < zeros:
         raise CrispLoopError(
-            f"Block pruning can remove {done} weights and keep a block in every block-row, but the"
-            f" sparsity asks for {zeros}; lower the sparsity or the block side."
+            f"Block pruning can remove {done} weights and keep {min_blocks} of the blocks in every"
+            f" block-row, but the sparsity asks for {zeros}; lower the sparsity or the block side."
         )
     return chosen
 

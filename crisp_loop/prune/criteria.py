@@ -229,11 +229,11 @@ def _zeros(weights: Sequence[Tensor]) -> list[Tensor]:
 def _nm_masks_lifted(model: nn.Module) -> Iterator[None]:
     """All N:M masks of ``model`` off inside the block."""
     masks = [part for part in model.modules() if isinstance(part, WeightMask)]
-    kept = [mask.nm.clone() for mask in masks]
+    kept = [mask.soft.clone() for mask in masks]
     for mask in masks:
-        mask.nm.fill_(True)
+        mask.soft.fill_(True)
     try:
         yield
     finally:
         for mask, nm in zip(masks, kept, strict=True):
-            mask.nm.copy_(nm)
+            mask.soft.copy_(nm)

@@ -13,10 +13,15 @@ from crisp_loop.core.files import sha256
 from crisp_loop.core.progress import Progress
 from crisp_loop.datasets.split import Dataset
 from crisp_loop.networks.registry import build
-from crisp_loop.prune.batches import Batches, TensorBatches
+from crisp_loop.prune.batches import TensorBatches
 from crisp_loop.prune.checkpoints import load_weights, read_header, save_weights
 from crisp_loop.prune.config import PruneConfig
 from crisp_loop.prune.finetune import Log, Recipe, train
+from crisp_loop.prune.resume import Checkpoint
+from crisp_loop.prune.runtime import Runtime
+
+EVERY = 20.0
+"""Seconds between two writes of a training's state: small networks would do little else."""
 
 
 def dense_model(
@@ -28,6 +33,7 @@ def dense_model(
     log: Log,
     progress: Progress,
     *,
+    runtime: Runtime,
     head: str = "",
     resize_head: bool = False,
 ) -> tuple[nn.Module, str]:
@@ -42,10 +48,11 @@ def dense_model(
             there, since the head knows nothing yet.
         log: Gets one line an epoch.
         progress: Shows the epochs.
+        runtime: Where it trains; the network is returned there.
         head: Name of the classifier.
         resize_head: Start a new head where the one in ``weights`` has other classes.
     """
-    model = build(network, len(data.classes))
+    model = build(network, len(data.classes)).to(runtime.device)
     start = ""
     if weights is not None:
         if not load_weights(weights, model, network, head, resize_head):
@@ -65,34 +72,18 @@ def dense_model(
         except CrispLoopError as error:
             progress.note(f"{error} Training again.")
             torch.manual_seed(config.seed)
-            model = build(network, len(data.classes))
+            model = build(network, len(data.classes)).to(runtime.device)
             if weights is not None:
                 load_weights(weights, model, network, head, resize_head)
-    recipe = Recipe(
-        "train", config.train_epochs, config.train_lr, config.momentum, config.weight_decay
-    )
+    recipe = Recipe.of(config, "train", config.train_epochs, config.train_lr)
     batches = TensorBatches(data.train.images, data.train.labels, config.batch_size, config.seed)
-    train(model, batches, recipe, log=log, progress=progress)
-    save_weights(path, model, {"training": key})
-    return model, source or "trained"
-
-
-def finetune_dense(
-    model: nn.Module, batches: Batches, config: PruneConfig, log: Log, progress: Progress
-) -> None:
-    """Fine-tune ``model`` on the user's classes without masks: the upper bound.
-
-    It runs as many epochs as the pruned network in all its phases, along one cosine.
-    """
-    epochs = config.iterations * (config.ste_epochs + config.iteration_epochs)
-    recipe = Recipe(
-        "dense fine-tuning",
-        epochs + config.final_epochs,
-        config.lr,
-        config.momentum,
-        config.weight_decay,
+    unfinished = Checkpoint(path.with_suffix(".checkpoint"), key, EVERY)
+    train(
+        model, batches, recipe, runtime, checkpoint=unfinished, log=log, progress=progress
     )
-    train(model, batches, recipe, log=log, progress=progress)
+    save_weights(path, model, {"training": key})
+    unfinished.remove()
+    return model, source or "trained"
 
 
 def _training_key(network: str, data: Dataset, config: PruneConfig, start: str) -> str:
@@ -110,6 +101,13 @@ def _training_key(network: str, data: Dataset, config: PruneConfig, start: str) 
         "seed": config.seed,
         "torch": torch.__version__,
     }
-    # Left out where they are empty, so that weights trained before there were any are still used.
-    depends_on |= {key: value for key, value in (("stamp", data.stamp), ("start", start)) if value}
+    # Left out where they are as they were before there were any, so that weights trained then
+    # are still used.
+    options = {"stamp": data.stamp, "start": start}
+    options |= {
+        name: getattr(config, name)
+        for name in ("augment", "precision")
+        if getattr(config, name) != PruneConfig.model_fields[name].default
+    }
+    depends_on |= {key: value for key, value in options.items() if value}
     return sha256(json.dumps(depends_on, sort_keys=True))

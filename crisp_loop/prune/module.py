@@ -6,14 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from crisp_loop.core.masks import Masks
-from crisp_loop.core.progress import Progress
+from crisp_loop.core.progress import Progress, Quiet
 from crisp_loop.datasets.split import Split
 from crisp_loop.networks.trace import layer_table
 from crisp_loop.prune.batches import Batches, as_batches
 from crisp_loop.prune.config import PruneConfig
-from crisp_loop.prune.crisp import crisp
 from crisp_loop.prune.finetune import Log
 from crisp_loop.prune.plan import plan_layers
+from crisp_loop.prune.runtime import runtime_of
+from crisp_loop.prune.training import Task, prune_model
 
 
 def prune_module(
@@ -52,5 +53,14 @@ def prune_module(
         first, _ = next(iter(batches))
         table = layer_table(model, tuple(first.shape[1:]))
         plan = plan_layers(table, config)
-        masks, _ = crisp(model, batches, plan, config, name=table.model, log=log, progress=progress)
-    return masks
+        task = Task(
+            model=model,
+            batches=batches,
+            plan=plan,
+            config=config,
+            runtime=runtime_of(model, config),
+            name=table.model,
+            log=log,
+            progress=progress or Quiet(),
+        )
+        return prune_model(task).masks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -9,10 +10,10 @@ from typing import Literal
 from crisp_loop.core.errors import CrispLoopError, InputError
 from crisp_loop.core.layers import HEAD, STEM, Layer, LayerTable, roles, unfit
 from crisp_loop.core.pattern import as_fraction
-from crisp_loop.prune.config import PruneConfig
+from crisp_loop.prune.config import MethodName, PruneConfig
 from crisp_loop.prune.schedule import weights_to_prune
 
-Form = Literal["hybrid", "nm", "dense"]
+Form = Literal["hybrid", "nm", "unstructured", "channel", "dense"]
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,10 @@ class LayerPlan:
 
     layer: Layer
     form: Form
-    """``hybrid``: N:M inside blocks; ``nm``: N:M alone; ``dense``: left alone."""
+    """``hybrid``: N:M inside blocks; ``nm``: N:M alone; ``unstructured``: single weights;
+    ``channel``: whole output channels; ``dense``: left alone."""
     reason: str
-    """Why it is not hybrid; empty if it is."""
+    """Why it is not what the method prunes otherwise; empty if it is."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ class Plan:
 
     @property
     def prunable(self) -> tuple[Layer, ...]:
-        """The layers whose weights the target sparsity counts: hybrid and N:M ones."""
-        return self.of_form("hybrid", "nm")
+        """The layers with masks: all but dense ones."""
+        return tuple(entry.layer for entry in self.layers if entry.form != "dense")
 
 
 def plan_layers(table: LayerTable, config: PruneConfig) -> Plan:
@@ -47,7 +49,8 @@ def plan_layers(table: LayerTable, config: PruneConfig) -> Plan:
 
     Dense are: the stem (first layer that runs, if a convolution) and the head (last one, if
     linear) unless asked; grouped and depthwise convolutions; layers whose input channels M does
-    not divide; what ``exclude`` names. N:M only are layers with a side that B does not divide.
+    not divide; what ``exclude`` names. That holds for every method, so all prune the same layers.
+    N:M only are layers with a side that B does not divide.
 
     Raises:
         InputError: ``exclude`` names a layer that is not there, or the sparsity is out of reach.
@@ -69,7 +72,7 @@ def plan_layers(table: LayerTable, config: PruneConfig) -> Plan:
         for layer in table.layers
     )
     plan = Plan(entries)
-    if not plan.prunable:
+    if not plan.prunable and config.method != "dense":
         why = "; ".join(sorted({entry.reason for entry in entries})) or "no such layer was found"
         raise CrispLoopError(f"{table.model} has no conv or linear layer to prune: {why}.")
     _check_reachable(plan, config)
@@ -82,11 +85,29 @@ def _decide(layer: Layer, config: PruneConfig, role: str) -> tuple[Form, str]:
         return "dense", "excluded"
     if reason := role or unfit(layer, config.nm.m):
         return "dense", reason
+    form = _FORMS[config.method]
+    if form != "hybrid":
+        return form, ""
+    alone: Form = "nm" if config.indivisible == "nm" else "dense"
     if layer.S % block or layer.K % block:
-        return "nm", f"blocks of {block} do not divide {layer.S} x {layer.K}"
-    if block == layer.K:
-        return "nm", f"each block-row has one block of {block}, which stays"
+        return alone, f"blocks of {block} do not divide {layer.S} x {layer.K}"
+    if layer.K // block <= config.min_blocks:
+        blocks = "one block" if layer.K == block else f"{layer.K // block} blocks"
+        stay = "stays" if layer.K == block else "stay"
+        return alone, f"each block-row has {blocks} of {block}, which {stay}"
     return "hybrid", ""
+
+
+_FORMS: dict[MethodName, Form] = {
+    "crisp": "hybrid",
+    "blocks": "hybrid",
+    "nm": "nm",
+    "unstructured": "unstructured",
+    "channel": "channel",
+    "ocap": "channel",
+    "capnn": "channel",
+    "dense": "dense",
+}
 
 
 def column_weights(layer: Layer, config: PruneConfig) -> int:
@@ -94,21 +115,67 @@ def column_weights(layer: Layer, config: PruneConfig) -> int:
     return layer.S * config.block * config.nm.n // config.nm.m
 
 
+def counted_weights(plan: Plan, config: PruneConfig) -> int:
+    """The weights that ``config.sparsity`` is a share of."""
+    layers = plan.prunable
+    if config.target == "all":
+        layers = tuple(entry.layer for entry in plan.layers)
+    return sum(layer.weights for layer in layers)
+
+
+def pattern_zeros(plan: Plan, config: PruneConfig) -> int:
+    """Zeros that the N:M pattern alone makes."""
+    nm = config.nm
+    return sum(layer.weights - layer.weights * nm.n // nm.m for layer in plan.prunable)
+
+
 def _check_reachable(plan: Plan, config: PruneConfig) -> None:
-    """Refuse a sparsity that the collapse guard and the N:M-only layers put out of reach."""
-    weights = sum(layer.weights for layer in plan.prunable)
-    least = 0
-    for layer in plan.of_form("nm"):
-        least += layer.weights * config.nm.n // config.nm.m
-    for layer in plan.of_form("hybrid"):
-        least += column_weights(layer, config)
-    if weights_to_prune(as_fraction(config.sparsity), weights) > weights - least:
-        # Rounded down, so that the value named here is itself accepted.
-        most = int((1 - least / weights) * 1000) / 1000
+    """Refuse a sparsity that the pattern, the collapse guards or dense layers put out of reach."""
+    weights = counted_weights(plan, config)
+    zeros = weights_to_prune(as_fraction(config.sparsity), weights)
+    least_zeros = pattern_zeros(plan, config)
+    if config.target == "all" and zeros < least_zeros:
+        floor = math.ceil(least_zeros / weights * 1000) / 1000
         raise InputError(
             "prune",
             "sparsity",
             config.sparsity,
-            f"with blocks of {config.block}, one kept in each block-row, and N:M alone where"
-            f" blocks do not fit, the most is {most:.3f}",
+            f"{config.nm} alone prunes {least_zeros / weights:.3f} of all weights, so expected at"
+            f" least {floor:.3f}",
         )
+    most_zeros = sum(layer.weights for layer in plan.prunable)
+    most_zeros -= sum(_least(entry, config) for entry in plan.layers)
+    if config.method == "nm":
+        most_zeros = zeros
+    if zeros > most_zeros:
+        # Rounded down, so that the value named here is itself accepted.
+        most = int(most_zeros / weights * 1000) / 1000
+        raise InputError(
+            "prune",
+            "sparsity",
+            config.sparsity,
+            f"{_guard(config)}, the most is {most:.3f}",
+        )
+
+
+def _least(entry: LayerPlan, config: PruneConfig) -> int:
+    """The weights that a layer keeps at least."""
+    layer = entry.layer
+    return {
+        "hybrid": column_weights(layer, config) * config.min_blocks,
+        "nm": layer.weights * config.nm.n // config.nm.m,
+        "unstructured": 1,
+        "channel": layer.K,
+        "dense": 0,
+    }[entry.form]
+
+
+def _guard(config: PruneConfig) -> str:
+    if _FORMS[config.method] == "hybrid":
+        blocks = "one" if config.min_blocks == 1 else str(config.min_blocks)
+        return (
+            f"with blocks of {config.block}, {blocks} kept in each block-row, and N:M alone where"
+            f" blocks do not fit"
+        )
+    what = "weight" if config.method == "unstructured" else "channel"
+    return f"with one {what} kept in each layer"

@@ -8,9 +8,9 @@ from pydantic.dataclasses import dataclass
 
 from crisp_loop.core.masks import Masks, matrix_view, sparsity_of
 from crisp_loop.prune.config import PruneConfig
-from crisp_loop.prune.crisp import IterationReport
 from crisp_loop.prune.finetune import Accuracy
 from crisp_loop.prune.plan import Form, Plan
+from crisp_loop.prune.task import IterationReport
 
 _config = ConfigDict(extra="forbid")
 
@@ -32,15 +32,19 @@ class LayerReport:
     name: str
     form: Form
     reason: str
-    """Why the layer is not hybrid; empty if it is."""
+    """Why the layer is not what the method prunes otherwise; empty if it is."""
     S: int
     K: int
     nnz: int
     """Weights that the mask keeps; S * K in a dense layer."""
+    sparsity: float
+    """1 - nnz / (S * K)."""
     block_columns: int | None
     """K/B; None unless hybrid."""
     kept_blocks: int | None
     """K'/B, blocks that every block-row keeps; None unless hybrid."""
+    K_kept: int | None
+    """K'; None unless hybrid, where ``sparsity`` is 1 - K'/K * N/M."""
 
 
 @dataclass(frozen=True, config=_config)
@@ -70,16 +74,18 @@ class PruneSummary:
     """The dense network as trained, on samples of all classes."""
     dense: Scores
     """The same on samples of the user's classes, as everything below."""
-    dense_finetuned: Scores
+    dense_finetuned: Scores | None
     """The dense network fine-tuned on the user's classes, for as many epochs as the pruned one:
-    the upper bound."""
+    the upper bound; None where the configuration wants none."""
     pruned: Scores
     sparsity: float
     """Zeros among the weights of the prunable layers: what ``config.sparsity`` asked for."""
     sparsity_all: float
     """Zeros among the weights of all conv and linear layers, stem, depthwise and head included."""
     parameters: int
-    """All parameters of the dense network."""
+    """All parameters of the dense network, biases and norms included."""
+    parameters_kept: int
+    """The same less the zeros."""
     prunable_weights: int
     all_weights: int
     """Weights of all conv and linear layers, biases and norms excluded."""
@@ -94,6 +100,8 @@ class PruneSummary:
     seconds: dict[str, float]
     """Wall-clock time of each phase."""
     versions: dict[str, str]
+    device: str
+    """Where it ran, and the precision of training: ``cpu, float32``."""
     sources: Sources = Sources()
     """Which files the result depends on."""
 
@@ -104,11 +112,11 @@ def layer_reports(plan: Plan, masks: Masks) -> tuple[LayerReport, ...]:
     for entry in plan.layers:
         layer = entry.layer
         mask = masks.layers.get(layer.name)
+        nnz = layer.weights if mask is None else int(mask.sum())
         columns = kept = None
-        nnz = layer.weights
-        if mask is not None:
+        if mask is not None and entry.form in ("hybrid", "nm"):
+            # Raises where the mask does not hold the pattern.
             found = sparsity_of(matrix_view(mask).astype(np.bool_), masks.nm, masks.block)
-            nnz = found.nnz
             if entry.form == "hybrid":
                 columns = layer.K // masks.block
                 kept = columns if found.kept_blocks is None else found.kept_blocks
@@ -120,8 +128,10 @@ def layer_reports(plan: Plan, masks: Masks) -> tuple[LayerReport, ...]:
                 S=layer.S,
                 K=layer.K,
                 nnz=nnz,
+                sparsity=1 - nnz / layer.weights,
                 block_columns=columns,
                 kept_blocks=kept,
+                K_kept=None if kept is None else kept * masks.block,
             )
         )
     return tuple(reports)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import platform
 import time
@@ -14,24 +15,22 @@ import torch
 from torch import nn
 
 import crisp_loop
-from crisp_loop.core.errors import CrispLoopError, InputError
+from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.files import sha256, write_json, write_text
-from crisp_loop.core.layers import HEAD, roles
 from crisp_loop.core.masks import save_masks
 from crisp_loop.core.progress import Progress, Quiet
-from crisp_loop.datasets.registry import load, source_stamp
-from crisp_loop.datasets.split import check_classes, user_samples
-from crisp_loop.networks.registry import NETWORKS
-from crisp_loop.networks.registry import network as registered
-from crisp_loop.networks.trace import layer_table
+from crisp_loop.datasets.registry import source_stamp
 from crisp_loop.prune.batches import as_batches
+from crisp_loop.prune.case import Case, load_case
 from crisp_loop.prune.checkpoints import save_weights
 from crisp_loop.prune.config import PruneConfig
-from crisp_loop.prune.crisp import crisp
-from crisp_loop.prune.dense import dense_model, finetune_dense
-from crisp_loop.prune.finetune import accuracy
+from crisp_loop.prune.dense import dense_model
 from crisp_loop.prune.plan import plan_layers
-from crisp_loop.prune.results import PruneSummary, Scores, Sources, layer_reports
+from crisp_loop.prune.results import PruneSummary, Sources, layer_reports
+from crisp_loop.prune.resume import Checkpoint
+from crisp_loop.prune.runtime import Runtime, chosen_runtime
+from crisp_loop.prune.task import Task
+from crisp_loop.prune.training import finetune, prune_model
 
 
 def prune_network(
@@ -49,7 +48,8 @@ def prune_network(
 
     Writes under ``out_dir/prune``: ``layers.json`` (the layer table), ``dense.safetensors``
     (the trained dense weights, used again while the options of the training stay the same),
-    ``masks.safetensors``, ``weights.safetensors`` (the whole pruned state_dict), ``log.jsonl``,
+    ``*.checkpoint`` (the state of what is unfinished: a run that was killed goes on from there
+    and comes to the same result), ``masks.safetensors``, ``weights.safetensors`` (the whole pruned state_dict), ``log.jsonl``,
     and last ``summary.json``. What can be checked is checked before any training.
 
     Args:
@@ -71,91 +71,80 @@ def prune_network(
         CrispLoopError: anything the user can mend, in one sentence.
     """
     progress = progress or Quiet()
-    entry = registered(network)
     sources = current_sources(dataset, weights, resize_head)
-    data = load(dataset, config.seed, entry.input_shape)
-    classes = check_classes(user_classes, data)
-    train_share = user_samples(data.train, classes, config.samples_per_class, config.seed)
-    val_share, test_share = user_samples(data.val, classes), user_samples(data.test, classes)
-    shape = tuple(data.train.images.shape[1:])
-    if shape != entry.input_shape:
-        takers = [name for name, other in NETWORKS.items() if other.input_shape == shape]
-        raise InputError(
-            network,
-            "input_shape",
-            "x".join(map(str, entry.input_shape)),
-            f"{dataset} holds images of {'x'.join(map(str, shape))}, which"
-            f" {', '.join(takers) or 'no network'} can take (folder:PATH fits any)",
-        )
-    table = layer_table(network, shape, num_classes=len(data.classes))
-    plan = plan_layers(table, config)
-    head = next((name for name, role in roles(table).items() if role == HEAD), "")
+    runtime = chosen_runtime(config)
+    case = load_case(network, dataset, user_classes, config)
+    plan = plan_layers(case.table, config)
     folder = out_dir / "prune"
     # A summary says that the files beside it belong together, so an old one goes first.
     (folder / "summary.json").unlink(missing_ok=True)
-    write_json(folder / "layers.json", table)
+    write_json(folder / "layers.json", case.table)
     log = _LogFile(folder / "log.jsonl")
     seconds: dict[str, float] = {}
-
-    def scores(model: nn.Module) -> Scores:
-        return Scores(
-            val=accuracy(model, val_share, classes), test=accuracy(model, test_share, classes)
-        )
 
     with _phase("train", seconds, config):
         model, source = dense_model(
             network,
-            data,
+            case.data,
             config,
             folder / "dense.safetensors",
             weights,
             log,
             progress,
-            head=head,
+            runtime=runtime,
+            head=case.head,
             resize_head=resize_head,
         )
-    dense = scores(model)
-    all_classes = range(len(data.classes))
-    dense_all_classes = Scores(
-        val=accuracy(model, data.val, all_classes), test=accuracy(model, data.test, all_classes)
-    )
+    dense, dense_all_classes = case.scores(model), case.scores_all_classes(model)
 
-    with _phase("finetune_dense", seconds, config):
-        bound = copy.deepcopy(model)
-        batches = as_batches(train_share, config.batch_size, config.seed)
-        finetune_dense(bound, batches, config, log, progress)
-    dense_finetuned = scores(bound)
-
-    with _phase("prune", seconds, config):
-        batches = as_batches(train_share, config.batch_size, config.seed)
-        masks, iterations = crisp(
-            model, batches, plan, config, name=network, log=log, progress=progress
+    def task(subject: nn.Module, name: str) -> Task:
+        return Task(
+            model=subject,
+            batches=as_batches(case.train, config.batch_size, config.seed),
+            plan=plan,
+            config=config,
+            runtime=runtime,
+            name=network,
+            log=log,
+            progress=progress,
+            checkpoint=Checkpoint(folder / f"{name}.checkpoint", key),
         )
 
-    layers = layer_reports(plan, masks)
+    key = _work_key(model, case, config, runtime)
+    dense_finetuned = None
+    if config.upper_bound:
+        with _phase("finetune_dense", seconds, config):
+            bound = task(copy.deepcopy(model), "upper-bound")
+            finetune(bound)
+        dense_finetuned = case.scores(bound.model)
+    with _phase("prune", seconds, config):
+        outcome = prune_model(task(model, "pruning"))
+
+    layers = layer_reports(plan, outcome.masks)
     zeros = sum(layer.S * layer.K - layer.nnz for layer in layers)
+    everything = sum(layer.weights for layer in case.table.layers)
     prunable = sum(layer.weights for layer in plan.prunable)
-    everything = sum(layer.weights for layer in table.layers)
     kept_macs = sum(
-        report.nnz * layer.N for report, layer in zip(layers, table.layers, strict=True)
+        report.nnz * layer.N for report, layer in zip(layers, case.table.layers, strict=True)
     )
     summary = PruneSummary(
         network=network,
         dataset=dataset,
-        user_classes=classes,
+        user_classes=case.classes,
         config=config,
-        samples=len(train_share),
+        samples=len(case.train),
         dense_all_classes=dense_all_classes,
         dense=dense,
         dense_finetuned=dense_finetuned,
-        pruned=scores(model),
-        sparsity=zeros / prunable,
+        pruned=case.scores(model),
+        sparsity=zeros / prunable if prunable else 0.0,
         sparsity_all=zeros / everything,
-        parameters=table.parameters,
+        parameters=case.table.parameters,
+        parameters_kept=case.table.parameters - zeros,
         prunable_weights=prunable,
         all_weights=everything,
-        macs_ratio=kept_macs / sum(layer.macs for layer in table.layers),
-        iterations=tuple(iterations),
+        macs_ratio=kept_macs / sum(layer.macs for layer in case.table.layers),
+        iterations=outcome.iterations,
         layers=layers,
         dense_weights=source,
         seconds=seconds,
@@ -164,12 +153,27 @@ def prune_network(
             "torch": torch.__version__,
             "python": platform.python_version(),
         },
+        device=runtime.name,
         sources=sources,
     )
-    save_masks(folder / "masks.safetensors", masks)
+    save_masks(folder / "masks.safetensors", outcome.masks)
     save_weights(folder / "weights.safetensors", model)
     write_json(folder / "summary.json", summary)
+    for unfinished in folder.glob("*.checkpoint"):
+        unfinished.unlink()
     return summary
+
+
+def _work_key(model: nn.Module, case: Case, config: PruneConfig, runtime: Runtime) -> str:
+    """Hash of all that pruning ``model`` depends on."""
+    digest = hashlib.sha256(case.data.stamp.encode())
+    for name, value in model.state_dict().items():
+        digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+    for part in (case.train.images, case.train.labels):
+        digest.update(part.contiguous().numpy().tobytes())
+    depends_on = (config.model_dump_json(), crisp_loop.__version__, torch.__version__, runtime.name)
+    digest.update(json.dumps(depends_on).encode())
+    return digest.hexdigest()
 
 
 def current_sources(dataset: str, weights: Path | None, resize_head: bool) -> Sources:

@@ -4,34 +4,30 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from crisp_loop.core.errors import InputError
-from crisp_loop.core.pattern import NM, as_fraction
+from crisp_loop.core.pattern import as_fraction
+from crisp_loop.prune.config import PruneConfig
 
 
-def kappa(iteration: int, iterations: int, sparsity: float, nm: NM) -> Fraction:
-    """Target sparsity after iteration p of n: (1 - N/M) + p/n * (kappa - (1 - N/M)).
+def kappa(iteration: int, config: PruneConfig, pattern_zeros: int, weights: int) -> Fraction:
+    """Target sparsity after iteration p of n.
 
-    Algorithm 1, line 3, where Delta is read as p equal steps.
+    ``linear``: kappa_0 + p/n * (kappa - kappa_0); Algorithm 1, line 3, where Delta is read as
+    p equal steps. ``cubic``: kappa - (kappa - kappa_0) * (1 - p/n)^3; Zhu and Gupta, "To prune,
+    or not to prune", 2017 (Eq. 1).
 
     Args:
         iteration: p, 1 to n.
-        iterations: n.
-        sparsity: kappa, the target after the last iteration.
-        nm: N:M.
-
-    Raises:
-        InputError: ``sparsity`` is below 1 - N/M, which N:M alone exceeds.
+        config: kappa, n and the schedule.
+        pattern_zeros: Zeros that the N:M pattern alone makes; kappa_0 is their share, 1 - N/M
+            where all counted layers have the pattern.
+        weights: Weights that kappa is a share of.
     """
-    floor = 1 - nm.density
-    target = as_fraction(sparsity)
-    if target < floor:
-        raise InputError(
-            "sparsity",
-            "",
-            sparsity,
-            f"{nm} alone prunes {float(floor):g}, so expected at least that",
-        )
-    return floor + Fraction(iteration, iterations) * (target - floor)
+    start = Fraction(pattern_zeros, weights)
+    target = as_fraction(config.sparsity)
+    done = Fraction(iteration, config.iterations)
+    if config.schedule == "cubic":
+        done = 1 - (1 - done) ** 3
+    return start + done * (target - start)
 
 
 def weights_to_prune(kappa_p: Fraction, weights: int) -> int:

@@ -17,55 +17,55 @@ from torch.nn.utils import parametrize
 
 
 class _StraightThrough(torch.autograd.Function):
-    """w * mask forward; backward the gradient passes N:M masks, but not block masks."""
+    """w * mask forward; backward the gradient passes soft masks, but not hard ones."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, nm: Tensor, blocks: Tensor, decay: float) -> Tensor:
-        ctx.save_for_backward(weight, nm, blocks)
+    def forward(ctx: Any, weight: Tensor, soft: Tensor, hard: Tensor, decay: float) -> Tensor:
+        ctx.save_for_backward(weight, soft, hard)
         ctx.decay = decay
-        return weight.masked_fill(~(nm & blocks), 0.0)
+        return weight.masked_fill(~(soft & hard), 0.0)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        weight, nm, blocks = ctx.saved_tensors
+        weight, soft, hard = ctx.saved_tensors
         gradient = gradients[0]
         if ctx.decay:
-            gradient = gradient + ctx.decay * weight.masked_fill(nm, 0.0)
-        return gradient.masked_fill(~blocks, 0.0), None, None, None
+            gradient = gradient + ctx.decay * weight.masked_fill(soft, 0.0)
+        return gradient.masked_fill(~hard, 0.0), None, None, None
 
 
 class WeightMask(nn.Module):
     """The parametrization of one layer's weight.
 
-    N:M masks let the dense gradient through (Bengio et al. 2013, as CRISP III-C), so masked
-    weights go on learning and may be kept at the next scoring. Pruned blocks are gone for good:
-    they get no gradient.
+    A soft mask (N:M) lets the dense gradient through (Bengio et al. 2013, as CRISP III-C), so
+    masked weights go on learning and may be kept at the next scoring. What a hard mask (pruned
+    blocks, channels, single weights) prunes is gone for good: it gets no gradient.
     """
 
-    nm: Tensor
-    """Boolean in the weight's layout; False where N:M pruning masks the weight."""
-    blocks: Tensor
-    """Boolean in the weight's layout; False inside pruned blocks."""
+    soft: Tensor
+    """Boolean in the weight's layout; False where the weight is masked, for now."""
+    hard: Tensor
+    """Boolean in the weight's layout; False where it is pruned for good."""
 
     def __init__(self, weight: Tensor, decay: float = 0.0) -> None:
         super().__init__()
         everything = torch.ones(weight.shape, dtype=torch.bool, device=weight.device)
-        self.register_buffer("nm", everything, persistent=False)
-        self.register_buffer("blocks", everything.clone(), persistent=False)
+        self.register_buffer("soft", everything, persistent=False)
+        self.register_buffer("hard", everything.clone(), persistent=False)
         self.decay = decay
         self.frozen = False
 
     @property
     def keep(self) -> Tensor:
         """Boolean in the weight's layout; True where the layer's weight may be non-zero."""
-        return self.nm & self.blocks
+        return self.soft & self.hard
 
     def forward(self, weight: Tensor) -> Tensor:
         """The weight that the layer computes with."""
         if self.frozen:
             # Zero forward and zero gradient, whatever the latent weight is.
             return weight.masked_fill(~self.keep, 0.0)
-        return _StraightThrough.apply(weight, self.nm, self.blocks, self.decay)  # type: ignore[no-any-return]
+        return _StraightThrough.apply(weight, self.soft, self.hard, self.decay)  # type: ignore[no-any-return]
 
 
 def latent_weight(layer: nn.Module) -> nn.Parameter:

@@ -83,11 +83,11 @@ def test_snip_takes_gradients_at_the_dense_weights() -> None:
     masked_cass = score_weights(wrapped, TensorBatches(x, y, 3, 0), ["0"])["0"]
     nm, blocks = torch.rand(3, 4) > 0.5, torch.tensor([[True], [True], [False]]).expand(3, 4)
     with masked_weights(wrapped, ["0"]) as masks:
-        masks["0"].nm.copy_(nm)
+        masks["0"].soft.copy_(nm)
         found = score_weights(wrapped, TensorBatches(x, y, 3, 0), ["0"], "snip")["0"]
         cass = score_weights(wrapped, TensorBatches(x, y, 3, 0), ["0"])["0"]
-        assert torch.equal(masks["0"].nm, nm)
-        masks["0"].blocks.copy_(blocks)
+        assert torch.equal(masks["0"].soft, nm)
+        masks["0"].hard.copy_(blocks)
         pruned = score_weights(wrapped, TensorBatches(x, y, 3, 0), ["0"], "snip")["0"]
     assert torch.allclose(found, dense)
     assert not torch.allclose(cass, masked_cass)
@@ -221,7 +221,7 @@ def test_decay_of_masked_weights_is_no_part_of_a_score() -> None:
     scores = []
     for decay, sizes in ((0.0, [7]), (0.5, [7]), (0.5, [1] * 7)):
         with masked_weights(wrapped, ["0"], decay) as masks:
-            masks["0"].nm[:, ::2] = False
+            masks["0"].soft[:, ::2] = False
             scores.append(score_weights(wrapped, Loader(x, y, sizes), ["0"])["0"])
             assert masks["0"].decay == decay
         model.weight.data.copy_(weight)
@@ -266,7 +266,7 @@ def test_masked_weights_are_scored_by_their_latent_value() -> None:
     dense = model.weight.detach().clone()
     keep = torch.rand(3, 4) > 0.5
     with masked_weights(wrapped, ["0"]) as masks:
-        masks["0"].nm.copy_(keep)
+        masks["0"].soft.copy_(keep)
         found = score_weights(wrapped, TensorBatches(x, y, 3, 0), ["0"])["0"]
     # The gradient is that of the masked model, the factor w the weight under the mask.
     expected = (by_hand(model, x, y).mean(dim=0) * dense).abs()

@@ -45,7 +45,7 @@ def test_gradient_under_the_mask_is_the_dense_gradient(seed: int) -> None:
     model.zero_grad()
     weight.data.copy_(original)
     with masked_weights(model, ["conv"]) as masks:
-        masks["conv"].nm.copy_(keep)
+        masks["conv"].soft.copy_(keep)
         nn.functional.cross_entropy(model(x), y).backward()
         latent = latent_weight(model.conv)
         assert latent is weight
@@ -53,7 +53,7 @@ def test_gradient_under_the_mask_is_the_dense_gradient(seed: int) -> None:
         assert torch.allclose(latent.grad, dense, atol=1e-7)
         # Pruned blocks get none; here whole output channels.
         model.zero_grad()
-        masks["conv"].blocks[2:4] = False
+        masks["conv"].hard[2:4] = False
         nn.functional.cross_entropy(model(x), y).backward()
         assert latent.grad is not None
         assert latent.grad[2:4].eq(0).all()
@@ -66,7 +66,7 @@ def test_sr_ste_pulls_masked_weights_towards_zero() -> None:
     gradients = []
     for decay in (0.0, 0.25):
         with masked_weights(model, ["conv"], decay) as masks:
-            masks["conv"].nm.copy_(keep)
+            masks["conv"].soft.copy_(keep)
             latent = latent_weight(model.conv)
             before = latent.detach().clone()
             (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(model(x), y), latent)
@@ -80,11 +80,11 @@ def test_masked_weights_learn_and_can_revive() -> None:
     model, x, y, keep = case()
     with masked_weights(model, ["conv"]) as masks:
         before = latent_weight(model.conv).detach().clone()
-        masks["conv"].nm.copy_(keep)
+        masks["conv"].soft.copy_(keep)
         train(model, TensorBatches(x, y, 5, 0), Recipe("t", 2, 0.1, 0.9, 0.0))
         assert (latent_weight(model.conv).detach() != before)[~keep].any()
         assert model.conv.weight[~keep].eq(0).all()
-        masks["conv"].nm.fill_(True)
+        masks["conv"].soft.fill_(True)
         assert model.conv.weight[~keep].ne(0).any()
 
 
@@ -95,7 +95,7 @@ def test_no_step_unzeroes_a_frozen_weight() -> None:
         optimizer = torch.optim.SGD(model.parameters(), 0.5, momentum=0.9, weight_decay=0.1)
         for step in range(12):
             if step == 4:
-                masks["conv"].nm.copy_(keep)
+                masks["conv"].soft.copy_(keep)
                 freeze(model, masks)
             optimizer.zero_grad()
             nn.functional.cross_entropy(model(x), y).backward()
@@ -120,7 +120,7 @@ def test_leaves_a_plain_module() -> None:
     kinds = [type(module) for module in model.modules()]
     weight = model.conv.weight
     with masked_weights(model, ["conv", "head"]) as masks:
-        masks["conv"].nm.copy_(keep)
+        masks["conv"].soft.copy_(keep)
         assert isinstance(model.conv, nn.Conv2d)
     assert sorted(model.state_dict()) == sorted(keys)
     assert [type(module) for module in model.modules()] == kinds
