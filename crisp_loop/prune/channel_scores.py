@@ -126,8 +126,8 @@ def firing_rates(
     classes: set[int] = set()
 
     def fires(values: Tensor) -> Tensor:
-        # NaN is neither positive nor silent: it must come out as NaN.
-        return values.gt(0).to(values.dtype).masked_fill(values.isnan(), math.nan)
+        # 1 where a rectified value is positive, else 0. NaN stays NaN, as it is neither.
+        return values.ceil().clamp(max=1)
 
     with generators_kept(batches), watch_feature_maps(model, names, fires) as observe:
         for inputs, labels in batches:

@@ -203,7 +203,7 @@ class _Watch:
             values = (values if values.ndim == 4 else values.unsqueeze(0)).flatten(2)
         if self.rectified:
             values = values.clamp(min=0)
-        sums = self.measure(values).sum(dim=2, dtype=torch.float64)
+        sums = self.measure(values).double().sum(dim=2)
         return ChannelSums(sums, values.shape[2])
 
 
