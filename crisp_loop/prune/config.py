@@ -19,9 +19,7 @@ from crisp_loop.core.pattern import NM, SUPPORTED_BLOCKS, SUPPORTED_NM, NMField,
 NOTHING = NM(4, 4)
 """The N:M pattern that prunes nothing: that of every method without one."""
 
-MethodName = Literal[
-    "crisp", "blocks", "nm", "unstructured", "channel", "ocap", "capnn", "dense"
-]
+MethodName = Literal["crisp", "blocks", "nm", "unstructured", "channel", "ocap", "capnn", "dense"]
 """What is pruned; they are in :mod:`crisp_loop.prune.methods`."""
 
 CriterionName = Literal[

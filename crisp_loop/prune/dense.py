@@ -78,9 +78,7 @@ def dense_model(
     recipe = Recipe.of(config, "train", config.train_epochs, config.train_lr)
     batches = TensorBatches(data.train.images, data.train.labels, config.batch_size, config.seed)
     unfinished = Checkpoint(path.with_suffix(".checkpoint"), key, EVERY)
-    train(
-        model, batches, recipe, runtime, checkpoint=unfinished, log=log, progress=progress
-    )
+    train(model, batches, recipe, runtime, checkpoint=unfinished, log=log, progress=progress)
     save_weights(path, model, {"training": key})
     unfinished.remove()
     return model, source or "trained"

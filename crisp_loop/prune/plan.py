@@ -92,8 +92,8 @@ def _decide(layer: Layer, config: PruneConfig, role: str) -> tuple[Form, str]:
     if layer.S % block or layer.K % block:
         return alone, f"blocks of {block} do not divide {layer.S} x {layer.K}"
     if layer.K // block <= config.min_blocks:
-        blocks = "one block" if layer.K == block else f"{layer.K // block} blocks"
-        stay = "stays" if layer.K == block else "stay"
+        blocks = "one block" if block == layer.K else f"{layer.K // block} blocks"
+        stay = "stays" if block == layer.K else "stay"
         return alone, f"each block-row has {blocks} of {block}, which {stay}"
     return "hybrid", ""
 

@@ -142,9 +142,7 @@ def _whole(exact: Mapping[str, float], sizes: Mapping[str, int], total: int) -> 
     return counts
 
 
-def _hold_zeros(
-    task: Task, masks: dict[str, WeightMask], optimizer: torch.optim.Optimizer
-) -> None:
+def _hold_zeros(task: Task, masks: dict[str, WeightMask], optimizer: torch.optim.Optimizer) -> None:
     """Masked weights are 0 and have no momentum, so one that grows starts from rest."""
     zero_masked(task.model, masks)
     for name, mask in masks.items():

@@ -48,9 +48,10 @@ def prune_network(
 
     Writes under ``out_dir/prune``: ``layers.json`` (the layer table), ``dense.safetensors``
     (the trained dense weights, used again while the options of the training stay the same),
-    ``*.checkpoint`` (the state of what is unfinished: a run that was killed goes on from there
-    and comes to the same result), ``masks.safetensors``, ``weights.safetensors`` (the whole pruned state_dict), ``log.jsonl``,
-    and last ``summary.json``. What can be checked is checked before any training.
+    ``masks.safetensors``, ``weights.safetensors`` (the whole pruned state_dict), ``log.jsonl``,
+    and last ``summary.json``. What can be checked is checked before any training. While it runs,
+    ``*.checkpoint`` hold the state of what is unfinished: a run that was killed goes on from
+    there and comes to the same result.
 
     Args:
         network: A name of :data:`crisp_loop.networks.registry.NETWORKS`.

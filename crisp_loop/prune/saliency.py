@@ -13,6 +13,7 @@ from crisp_loop.networks.modes import in_mode
 from crisp_loop.prune.batches import Batches
 from crisp_loop.prune.config import CriterionName
 from crisp_loop.prune.criteria import CRITERIA, Subject
+from crisp_loop.prune.generators import generators_kept
 from crisp_loop.prune.ste import WeightMask, latent_weight
 
 
@@ -50,7 +51,7 @@ def score_weights(
     with (
         in_mode(model, training=False),
         _requiring_gradients(weights),
-        _generators_kept(batches),
+        generators_kept(batches),
         _no_decay(model),
     ):
         scores = CRITERIA[criterion](Subject(model, batches, weights, seed))
@@ -90,19 +91,3 @@ def _no_decay(model: nn.Module) -> Iterator[None]:
     finally:
         for mask, decay in zip(masks, decays, strict=True):
             mask.decay = decay
-
-
-@contextmanager
-def _generators_kept(batches: Batches) -> Iterator[None]:
-    """Put torch's global generator and the batches' own one back to where they were.
-
-    A DataLoader draws from the global generator at each epoch, even without a shuffle.
-    """
-    own = getattr(batches, "generator", None)
-    state = own.get_state() if isinstance(own, torch.Generator) else None
-    with torch.random.fork_rng(devices=[]):
-        try:
-            yield
-        finally:
-            if isinstance(own, torch.Generator) and state is not None:
-                own.set_state(state)

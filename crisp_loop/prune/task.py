@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from torch import nn
 
@@ -56,7 +56,7 @@ class Task:
     """Of the model, for the masks."""
     log: Log | None = None
     """Gets a line an epoch and a line an iteration."""
-    progress: Progress = Quiet()
+    progress: Progress = field(default_factory=Quiet)
     """Shows the epochs."""
     checkpoint: Checkpoint | None = None
     """Keeps the state after each iteration; pruning goes on from there if it holds any."""
@@ -72,9 +72,7 @@ class Task:
         each = self.config.ste_epochs + self.config.iteration_epochs
         return self.config.iterations * each + self.config.final_epochs
 
-    def outcome(
-        self, masks: dict[str, WeightMask], reports: list[IterationReport]
-    ) -> Outcome:
+    def outcome(self, masks: dict[str, WeightMask], reports: list[IterationReport]) -> Outcome:
         """The masks as they are, for the mask file."""
         layers = {layer: mask.keep.cpu().numpy() for layer, mask in masks.items()}
         config = self.config
