@@ -45,9 +45,17 @@ def test_the_vocabulary_that_imports_a_stage_is_caught(tmp_path: Path) -> None:
     assert "crisp_loop.core is not allowed to import crisp_loop.pack" in done.stdout
 
 
-def test_every_folder_stands_in_the_contract() -> None:
+def test_every_folder_and_module_stands_in_the_contract() -> None:
     contract = re.search(r"^layers = \[(.*?)\]", (ROOT / "pyproject.toml").read_text(), re.M | re.S)
     assert contract
     named = set(re.findall(r"crisp_loop\.(\w+)", contract[1]))
-    folders = {path.parent.name for path in (ROOT / "crisp_loop").glob("*/__init__.py")}
-    assert folders == named
+    package = ROOT / "crisp_loop"
+    there = {path.parent.name for path in package.glob("*/__init__.py")}
+    there |= {path.stem for path in package.glob("*.py")} - {"__init__"}
+    assert there == named
+
+
+def test_the_package_itself_imports_without_torch() -> None:
+    code = "import sys, crisp_loop; sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False)
+    assert done.returncode == 0
