@@ -24,12 +24,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from crisp_loop.prune.crisp import prune_blocks, set_nm_masks
 from torch import nn
 from torch.ao.pruning.sparsifier.weight_norm_sparsifier import WeightNormSparsifier
 
 from crisp_loop.networks.trace import layer_table
 from crisp_loop.prune.config import PruneConfig
-from crisp_loop.prune.crisp import prune_blocks, set_nm_masks
 from crisp_loop.prune.criteria import mean_gradient_scores
 from crisp_loop.prune.nm import to_matrix
 from crisp_loop.prune.plan import Plan, plan_layers

@@ -1,0 +1,277 @@
+"""Accuracy against sparsity: CRISP beside its baselines, over draws of user classes and seeds.
+
+    python benchmarks/accuracy.py benchmarks/accuracy-digits.yaml --jobs 2
+    python benchmarks/accuracy.py benchmarks/accuracy-cifar10.yaml --data folder:cifar10.zip
+
+For every seed one dense network is trained on all classes; for every draw of user classes it is
+fine-tuned dense (the upper bound) and pruned by each method at each sparsity. All methods see the
+same samples for the same number of epochs at the same learning rates. Accuracy is ``top1`` over
+all outputs of the network, on a test split that neither training nor any choice has seen.
+
+Writes OUT/points.csv, a line a point as soon as it is known; points that are there already are not
+computed again. Then OUT/means.csv and OUT/accuracy.png from all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import functools
+import multiprocessing
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+from pydantic import BaseModel, ConfigDict
+
+from crisp_loop.cli.console import Bars
+from crisp_loop.core.files import read_yaml, replacing, validated
+from crisp_loop.core.progress import Quiet
+from crisp_loop.datasets.registry import load
+from crisp_loop.datasets.split import Dataset
+from crisp_loop.networks.registry import NETWORKS
+from crisp_loop.prune.batches import as_batches
+from crisp_loop.prune.case import load_case
+from crisp_loop.prune.config import PruneConfig
+from crisp_loop.prune.dense import dense_model
+from crisp_loop.prune.plan import plan_layers
+from crisp_loop.prune.results import layer_reports
+from crisp_loop.prune.runtime import chosen_runtime
+from crisp_loop.prune.task import Task
+from crisp_loop.prune.training import prune_model
+
+
+class Series(BaseModel):
+    """One line of the figure."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    prune: dict[str, Any]
+    """Options that set this method apart."""
+    sparsities: list[float] = []
+    patterns: list[str] = []
+    """N:M patterns instead, whose sparsity is 1 - N/M."""
+
+    def points(self) -> list[dict[str, Any]]:
+        """The options of every point."""
+        points = [self.prune | {"sparsity": value} for value in self.sparsities]
+        points += [self.prune | {"nm": pattern} for pattern in self.patterns]
+        return points or [self.prune]
+
+
+class Protocol(BaseModel):
+    """What is compared, and how."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    network: str
+    data: str
+    user_classes: int
+    """How many classes a user meets."""
+    draws: int
+    """Draws of user classes."""
+    seeds: int
+    """Each with its own split of the data, dense training, samples and shuffle."""
+    prune: dict[str, Any] = {}
+    """Options of all methods."""
+    series: list[Series]
+
+
+class Point(BaseModel):
+    """One pruned network to be."""
+
+    model_config = ConfigDict(frozen=True)
+
+    series: str
+    options: dict[str, Any]
+    draw: int
+    seed: int
+
+    @property
+    def key(self) -> tuple[str, str, float, int, int]:
+        """What tells it from other points in the table."""
+        config = PruneConfig.model_validate(self.options)
+        return self.series, str(config.nm), config.sparsity, self.draw, self.seed
+
+
+KEY = ["series", "nm", "kappa", "draw", "seed"]
+
+
+def classes_of(draw: int, classes: int, count: int) -> list[int]:
+    """The user classes of a draw, ascending."""
+    return sorted(np.random.default_rng(draw).permutation(classes)[:count].tolist())
+
+
+@functools.lru_cache(maxsize=1)
+def dense_network(
+    network: str, name: str, options: str, out: Path
+) -> tuple[Dataset, torch.nn.Module]:
+    """Data and trained network of one seed; trained once and kept in ``out``."""
+    config = PruneConfig.model_validate_json(options)
+    torch.set_num_threads(1)
+    data = load(name, config.seed, NETWORKS[network].input_shape)
+    torch.manual_seed(config.seed)
+    path = out / f"dense-{config.seed}.safetensors"
+    runtime = chosen_runtime(config)
+    model, _ = dense_model(
+        network, data, config, path, None, lambda line: None, Quiet(), runtime=runtime
+    )
+    return data, model
+
+
+def train_dense(protocol: Protocol, seed: int, out: Path) -> int:
+    """Train the network of one seed."""
+    config = PruneConfig.model_validate(protocol.prune | {"seed": seed})
+    dense_network(protocol.network, protocol.data, config.model_dump_json(), out)
+    return seed
+
+
+def measure(protocol: Protocol, point: Point, out: Path) -> dict[str, Any]:
+    """Prune one network and measure it."""
+    shared = PruneConfig.model_validate(protocol.prune | {"seed": point.seed})
+    data, dense = dense_network(protocol.network, protocol.data, shared.model_dump_json(), out)
+    config = PruneConfig.model_validate(point.options)
+    classes = classes_of(point.draw, len(data.classes), protocol.user_classes)
+    case = load_case(protocol.network, protocol.data, classes, config, data)
+    plan = plan_layers(case.table, config)
+    started = time.perf_counter()
+    model = copy.deepcopy(dense)
+    torch.manual_seed(config.seed)
+    outcome = prune_model(
+        Task(
+            model=model,
+            batches=as_batches(case.train, config.batch_size, config.seed),
+            plan=plan,
+            config=config,
+            runtime=chosen_runtime(config),
+            name=protocol.network,
+        )
+    )
+    seconds = time.perf_counter() - started
+    reports = layer_reports(plan, outcome.masks)
+    layers = list(zip(reports, case.table.layers, strict=True))
+    prunable = sum(layer.weights for layer in plan.prunable)
+    zeros = sum(layer.weights - report.nnz for report, layer in layers)
+    kept = sum(report.nnz * layer.N for report, layer in layers)
+    scores = case.scores(model)
+    return {
+        **dict(zip(KEY, point.key, strict=True)),
+        "classes": " ".join(map(str, classes)),
+        "sparsity": zeros / prunable if prunable else 0.0,
+        "macs_ratio": kept / sum(layer.macs for _, layer in layers),
+        "test_samples": scores.test.samples,
+        "test_top1": scores.test.top1,
+        "test_top1_among_user_classes": scores.test.top1_among_user_classes,
+        "val_top1": scores.val.top1,
+        "dense_test_top1": case.scores(dense).test.top1,
+        "seconds": round(seconds, 1),
+    }
+
+
+def all_points(protocol: Protocol) -> list[Point]:
+    """Every point, seed by seed, so that a process rarely changes its data."""
+    return [
+        Point(series=series.name, options=protocol.prune | options | {"seed": seed}, draw=draw,
+              seed=seed)
+        for seed in range(protocol.seeds)
+        for draw in range(protocol.draws)
+        for series in protocol.series
+        for options in series.points()
+    ]  # fmt: skip
+
+
+def sweep(protocol: Protocol, out: Path, jobs: int) -> pd.DataFrame:
+    """Compute the points that ``out/points.csv`` does not hold yet; returns all of them."""
+    file = out / "points.csv"
+    table = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=pd.Index(KEY))
+    known = {tuple(row) for row in table[KEY].itertuples(index=False)}
+    todo = [point for point in all_points(protocol) if point.key not in known]
+    bars = Bars()
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        seeds = sorted({point.seed for point in todo})
+        trainings = [pool.submit(train_dense, protocol, seed, out) for seed in seeds]
+        for done in bars.track(as_completed(trainings), "Dense networks", len(trainings)):
+            done.result()
+        work = [pool.submit(measure, protocol, point, out) for point in todo]
+        for done in bars.track(as_completed(work), "Pruned networks", len(work)):
+            row = pd.DataFrame([done.result()])
+            table = row if table.empty else pd.concat([table, row], ignore_index=True)
+            write_csv(table.sort_values(KEY, ignore_index=True), file)
+    return table.sort_values(KEY, ignore_index=True)
+
+
+def means(points: pd.DataFrame) -> pd.DataFrame:
+    """Mean and standard error over draws and seeds, in percent."""
+    groups = points.groupby(["series", "nm", "kappa"], sort=False)
+    table = groups.agg(
+        sparsity=("sparsity", "mean"),
+        macs_ratio=("macs_ratio", "mean"),
+        runs=("test_top1", "size"),
+        test_top1=("test_top1", "mean"),
+        standard_error=("test_top1", "sem"),
+        worst=("test_top1", "min"),
+        seconds=("seconds", "mean"),
+    ).reset_index()
+    percent = ["sparsity", "macs_ratio", "test_top1", "standard_error", "worst"]
+    table[percent] = (100 * table[percent]).round(2)
+    table["seconds"] = table["seconds"].round(1)
+    return table.sort_values(["series", "kappa"], ignore_index=True)
+
+
+def figure(protocol: Protocol, table: pd.DataFrame, path: Path) -> None:
+    """Mean accuracy over sparsity, a line a method, with standard errors."""
+    picture = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = picture.subplots()
+    for series in protocol.series:
+        rows = table[table["series"] == series.name]
+        if len(rows) == 1:
+            axes.axhline(rows["test_top1"].item(), color="grey", ls="--", label=series.name)
+            continue
+        axes.errorbar(
+            rows["sparsity"], rows["test_top1"], rows["standard_error"],
+            marker="o", ms=4, capsize=3, label=series.name,
+        )  # fmt: skip
+    axes.set_xlabel("sparsity of the prunable layers (%)")
+    axes.set_ylabel("test accuracy on the user's classes (%)")
+    axes.set_title(f"{protocol.network}, {protocol.name}: {protocol.user_classes} user classes")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize="small")
+    with replacing(path) as temporary:
+        picture.savefig(temporary, dpi=150, format="png")
+
+
+def write_csv(table: pd.DataFrame, path: Path) -> None:
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("protocol", type=Path, help="YAML file, such as accuracy-digits.yaml")
+    parser.add_argument("--data", help="another data set than the protocol's")
+    parser.add_argument("--out", type=Path, help="results directory [runs/accuracy-NAME]")
+    parser.add_argument("--jobs", type=int, default=1, help="processes, one thread each [1]")
+    options = parser.parse_args()
+    given = read_yaml(options.protocol, "protocol")
+    protocol = validated(given, Protocol, options.protocol)
+    if options.data:
+        protocol = protocol.model_copy(update={"data": options.data})
+    out = options.out or Path("runs") / f"accuracy-{protocol.name}"
+    table = means(sweep(protocol, out, options.jobs))
+    write_csv(table, out / "means.csv")
+    figure(protocol, table, out / "accuracy.png")
+    print(table.to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
