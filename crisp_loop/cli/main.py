@@ -194,8 +194,7 @@ def reprune(
     target = _directory(out_dir or earlier.with_name(f"{earlier.name}-classes-{'-'.join(ids)}"), "")
     pattern = {"nm": nm, "block": block, "sparsity": sparsity, "seed": seed}
     change, summary = reprune_run(earlier, ids, target, start, _given(pattern), Bars())
-    out.print(reprune_table(change))
-    out.print(pruning_table(summary))
+    out.print(reprune_table(change, summary))
     out.print(f"Weights and masks: {target}/prune", highlight=False)
 
 
