@@ -170,7 +170,6 @@ def measure(protocol: Protocol, point: Point, out: Path) -> dict[str, Any]:
         "test_top1": scores.test.top1,
         "test_top1_among_user_classes": scores.test.top1_among_user_classes,
         "val_top1": scores.val.top1,
-        "dense_test_top1": case.scores(dense).test.top1,
         "seconds": round(seconds, 1),
     }
 
