@@ -24,15 +24,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from crisp_loop.prune.crisp import prune_blocks, set_nm_masks
 from torch import nn
 from torch.ao.pruning.sparsifier.weight_norm_sparsifier import WeightNormSparsifier
 
 from crisp_loop.networks.trace import layer_table
 from crisp_loop.prune.config import PruneConfig
 from crisp_loop.prune.criteria import mean_gradient_scores
+from crisp_loop.prune.methods.hybrid import prune_blocks, set_nm_masks
 from crisp_loop.prune.nm import to_matrix
-from crisp_loop.prune.plan import Plan, plan_layers
+from crisp_loop.prune.plan import Plan, counted_weights, plan_layers
 from crisp_loop.prune.ste import WeightMask
 
 
@@ -61,6 +61,7 @@ def crisp_steps(plan: Plan, config: PruneConfig) -> dict[str, Step]:
     weights, gradients = drawn_weights(plan, 0), drawn_weights(plan, 1)
     masks = {name: WeightMask(weight) for name, weight in weights.items()}
     means = {name: gradient.double() for name, gradient in gradients.items()}
+    zeros = round(config.sparsity * counted_weights(plan, config))
 
     def score() -> dict[str, torch.Tensor]:
         return {name: mean_gradient_scores(means[name], weight) for name, weight in weights.items()}
@@ -72,16 +73,14 @@ def crisp_steps(plan: Plan, config: PruneConfig) -> dict[str, Step]:
     def everything() -> None:
         saliency = score()
         set_nm_masks(masks, saliency, config)
-        prune_blocks(masks, saliency, plan, config, iteration=1)
+        prune_blocks(masks, saliency, plan, config, zeros)
 
     saliency = {name: mean.clone().mul_(weights[name]).abs_() for name, mean in means.items()}
     return {
         "crisp_loop, whole step": Step(everything, give),
         "  of it: scores": Step(score, give),
         "  of it: N:M masks": Step(lambda: set_nm_masks(masks, saliency, config)),
-        "  of it: block masks": Step(
-            lambda: prune_blocks(masks, saliency, plan, config, iteration=1)
-        ),
+        "  of it: block masks": Step(lambda: prune_blocks(masks, saliency, plan, config, zeros)),
     }
 
 

@@ -112,8 +112,9 @@ def train(
         _restore(snapshot, model, optimizer, scaler, batches)
         lines = snapshot.position["lines"]
         (progress or Quiet()).note(f"{recipe.phase}: goes on after epoch {len(lines)}.")
-    for line in lines if log is not None else ():
-        log(line)
+    if log is not None:
+        for line in lines:
+            log(line)
     done = len(lines)
     steps = recipe.epochs * len(batches)
     step = done * len(batches)

@@ -106,6 +106,7 @@ def _restored(task: Task, masks: dict[str, WeightMask]) -> list[IterationReport]
     restore_generators(snapshot.tensors, task.batches)
     reports = [IterationReport(**report) for report in snapshot.position["reports"]]
     task.progress.note(f"Pruning goes on after iteration {len(reports)}.")
-    for line in snapshot.position["said"] if task.log is not None else ():
-        task.log(line)
+    if task.log is not None:
+        for line in snapshot.position["said"]:
+            task.log(line)
     return reports

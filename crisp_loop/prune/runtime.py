@@ -44,7 +44,7 @@ class Runtime:
         """Of images: with mixed precision, channels last is up to twice as fast."""
         return torch.channels_last if self.mixed else torch.contiguous_format
 
-    def autocast(self) -> AbstractContextManager[None]:
+    def autocast(self) -> AbstractContextManager[object]:
         """Mixed precision inside the block, if there is any."""
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.mixed)
 
