@@ -159,6 +159,48 @@ def prune(
 
 @app.command()
 @told_in_one_sentence
+def reprune(
+    earlier: Annotated[
+        Path, typer.Argument(metavar="RUN", help="Results directory of an earlier pruning.")
+    ],
+    classes: Annotated[
+        str, typer.Option("--classes", metavar="IDS", help="The classes of now: 2,4,7.")
+    ],
+    start: Annotated[
+        str,
+        typer.Option(
+            "--start",
+            metavar="NETWORK",
+            help="personalised: kept weights go on from the earlier run; dense: begin anew.",
+        ),
+    ] = "personalised",
+    nm: Nm = None,
+    block: Block = None,
+    sparsity: Sparsity = None,
+    seed: Seed = None,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="Results. \\[default: RUN-classes-2-4-7]"),
+    ] = None,
+) -> None:
+    """Prune the network of an earlier run for other classes; say what was kept, lost, regrown.
+
+    crisp-loop reprune runs/digits --classes 2,4,7
+    """
+    from crisp_loop.cli.tables import reprune_table
+    from crisp_loop.pipeline.run import reprune_run
+
+    ids = _listed(classes) or []
+    target = _directory(out_dir or earlier.with_name(f"{earlier.name}-classes-{'-'.join(ids)}"), "")
+    pattern = {"nm": nm, "block": block, "sparsity": sparsity, "seed": seed}
+    change, summary = reprune_run(earlier, ids, target, start, _given(pattern), Bars())
+    out.print(reprune_table(change))
+    out.print(pruning_table(summary))
+    out.print(f"Weights and masks: {target}/prune", highlight=False)
+
+
+@app.command()
+@told_in_one_sentence
 def pack(
     weights: Annotated[Path, typer.Argument(metavar="WEIGHTS.safetensors", help="State dict.")],
     masks: Annotated[Path, typer.Argument(metavar="MASKS.safetensors", help="Mask file.")],

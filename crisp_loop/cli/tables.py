@@ -16,6 +16,8 @@ from crisp_loop.core.layers import LayerTable
 if TYPE_CHECKING:
     from crisp_loop.cost.doctor import Finding
     from crisp_loop.pack.run import PackSummary
+    from crisp_loop.prune.config import PruneConfig
+    from crisp_loop.prune.reprune import RepruneSummary
     from crisp_loop.prune.results import PruneSummary
 
 
@@ -87,13 +89,52 @@ def pruning_table(summary: PruneSummary) -> Table:
         ("dense, fine-tuned (upper bound)", summary.dense_finetuned),
         ("pruned", summary.pruned),
     ):
-        test = scores.test
-        table.add_row(name, f"{test.top1:.1%}", f"{test.top1_among_user_classes:.1%}")
+        if scores is not None:
+            test = scores.test
+            table.add_row(name, f"{test.top1:.1%}", f"{test.top1_among_user_classes:.1%}")
     classes = ", ".join(map(str, summary.user_classes))
     table.title = f"{summary.network} on {summary.dataset}, test accuracy on classes {classes}"
     table.caption = (
-        f"{summary.config.nm} in blocks of {summary.config.block}: sparsity {summary.sparsity:.2%}"
-        f" of the prunable weights, {summary.sparsity_all:.2%} of all"
+        f"{pattern_of(summary.config)}: sparsity {summary.sparsity:.2%}"
+        f" of the prunable weights, {summary.sparsity_all:.2%} of all;"
+        f" {summary.macs_ratio:.1%} of the multiply-accumulates are left"
+    )
+    return table
+
+
+def pattern_of(config: PruneConfig) -> str:
+    """What is pruned, in a few words."""
+    return {
+        "crisp": f"{config.nm} in blocks of {config.block}",
+        "blocks": f"blocks of {config.block}",
+        "nm": str(config.nm),
+        "unstructured": "single weights",
+        "channel": "channels by saliency",
+        "ocap": "channels as OCAP",
+        "capnn": "channels as CAP'NN",
+        "dense": "nothing pruned",
+    }[config.method]
+
+
+def reprune_table(summary: RepruneSummary) -> Table:
+    """What the new mask keeps of the old one, layer by layer."""
+    table = _table("layer", "weights", "kept", "by chance", "lost", "regrown")
+    for change in (*summary.changes, summary.total):
+        table.add_row(
+            change.layer,
+            f"{change.weights:,}",
+            f"{change.kept:,}",
+            f"{change.kept_by_chance:,.0f}",
+            f"{change.lost:,}",
+            f"{change.regrown:,}",
+        )
+    before, now = (
+        ", ".join(map(str, each)) for each in (summary.classes_before, summary.classes_now)
+    )
+    table.title = f"From classes {before} to {now}, starting {summary.start}"
+    table.caption = (
+        f"test accuracy on classes {now}: {summary.before.test.top1:.1%} before,"
+        f" {summary.after.test.top1:.1%} now"
     )
     return table
 

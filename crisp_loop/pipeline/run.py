@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
 
 from crisp_loop import __version__
 from crisp_loop.core.errors import CrispLoopError
-from crisp_loop.core.files import dump_yaml, read_json, write_json, write_text
+from crisp_loop.core.files import dump_yaml, read_json, validated, write_json, write_text
 from crisp_loop.core.manifest import Manifest
 from crisp_loop.core.mappings import MappingFile
 from crisp_loop.core.progress import Progress, Quiet
@@ -19,6 +23,7 @@ from crisp_loop.networks.registry import network
 from crisp_loop.networks.trace import layer_table
 from crisp_loop.pack.run import pack_masks
 from crisp_loop.pipeline.experiment import DRAW, PRUNE, Experiment
+from crisp_loop.prune.reprune import RepruneSummary, Start, reprune
 from crisp_loop.prune.results import PruneSummary
 from crisp_loop.prune.run import current_sources, prune_network
 from crisp_loop.report.run import Report, write_report
@@ -141,6 +146,30 @@ def prune_experiment(experiment: Experiment, out: Path, progress: Progress) -> P
         weights=weights,
         resize_head=experiment.resize_head,
         progress=progress,
+    )
+
+
+class Reprune(BaseModel):
+    """What can be wrong in a request to prune again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    classes: tuple[int, ...]
+    start: Start
+
+
+def reprune_run(
+    earlier: Path,
+    classes: Sequence[int | str],
+    out: Path,
+    start: str,
+    options: Mapping[str, Any],
+    progress: Progress,
+) -> tuple[RepruneSummary, PruneSummary]:
+    """Prune the network of the run directory ``earlier`` for other ``classes``, into ``out``."""
+    asked = validated({"classes": classes, "start": start}, Reprune, "command line")
+    return reprune(
+        earlier, asked.classes, out, start=asked.start, options=options, progress=progress
     )
 
 

@@ -20,6 +20,7 @@ from crisp_loop.core.files import sha256, write_json, write_text
 from crisp_loop.core.masks import save_masks
 from crisp_loop.core.progress import Progress, Quiet
 from crisp_loop.datasets.registry import source_stamp
+from crisp_loop.datasets.split import Dataset
 from crisp_loop.prune.batches import as_batches
 from crisp_loop.prune.case import Case, load_case
 from crisp_loop.prune.checkpoints import save_weights
@@ -42,6 +43,7 @@ def prune_network(
     *,
     weights: Path | None = None,
     resize_head: bool = False,
+    data: Dataset | None = None,
     progress: Progress | None = None,
 ) -> PruneSummary:
     """Prune ``network`` for the ``user_classes`` of ``dataset``.
@@ -63,6 +65,7 @@ def prune_network(
         weights: Trained dense weights (.safetensors or .pth) instead of a training.
         resize_head: Start a new head where the one in ``weights`` has another number of classes
             than the data, and train the network from there.
+        data: The data set ``dataset``, where the caller has read it already.
         progress: Shows the epochs.
 
     Returns:
@@ -74,7 +77,7 @@ def prune_network(
     progress = progress or Quiet()
     sources = current_sources(dataset, weights, resize_head)
     runtime = chosen_runtime(config)
-    case = load_case(network, dataset, user_classes, config)
+    case = load_case(network, dataset, user_classes, config, data)
     plan = plan_layers(case.table, config)
     folder = out_dir / "prune"
     # A summary says that the files beside it belong together, so an old one goes first.
