@@ -47,6 +47,8 @@ def rigl(task: Task) -> Outcome:
         zero_masked(model, masks)
 
         def after(step: Step) -> None:
+            # Before the masks move: the step moved masked weights too, and grown ones start at 0.
+            _hold_zeros(task, masks, step.optimizer)
             last = LAST_CHANGE * step.total
             if step.number % config.rigl_every == 0 and step.number < last:
                 share = config.rigl_share / 2 * (1 + math.cos(math.pi * step.number / last))
@@ -54,7 +56,7 @@ def rigl(task: Task) -> Outcome:
                     latent = latent_weight(model.get_submodule(name))
                     assert latent.grad is not None
                     mask.soft.copy_(exchanged(latent, latent.grad, mask.soft, share))
-            _hold_zeros(task, masks, step.optimizer)
+                _hold_zeros(task, masks, step.optimizer)
 
         recipe = Recipe.of(config, "RigL", task.epochs, config.lr)
         train(
