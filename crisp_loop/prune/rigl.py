@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.layers import Layer
 from crisp_loop.core.pattern import as_fraction
 from crisp_loop.prune.finetune import Recipe, Step, train
@@ -54,7 +55,11 @@ def rigl(task: Task) -> Outcome:
                 share = config.rigl_share / 2 * (1 + math.cos(math.pi * step.number / last))
                 for name, mask in masks.items():
                     latent = latent_weight(model.get_submodule(name))
-                    assert latent.grad is not None
+                    if latent.grad is None:
+                        raise CrispLoopError(
+                            f"Layer {name} gets no gradient, so RigL cannot grow its weights;"
+                            f" train it too, or exclude it."
+                        )
                     mask.soft.copy_(exchanged(latent, latent.grad, mask.soft, share))
                 _hold_zeros(task, masks, step.optimizer)
 
