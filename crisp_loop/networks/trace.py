@@ -12,6 +12,7 @@ from crisp_loop.core.errors import CrispLoopError, InputError
 from crisp_loop.core.layers import Layer, LayerTable
 from crisp_loop.networks.modes import in_mode
 from crisp_loop.networks.registry import build, network
+from crisp_loop.networks.tensors import places_of_tensors
 
 
 def layer_table(
@@ -79,14 +80,14 @@ def _run(module: nn.Module, shape: tuple[int, ...], name: str) -> list[Layer]:
         for layer_name, layer in module.named_modules()
         if isinstance(layer, nn.Conv2d | nn.Linear)
     ]
-    tensors = dict(module.named_parameters()) | dict(module.named_buffers())
+    tensors = places_of_tensors(module)
     weightless = {key: value.detach().to("meta") for key, value in tensors.items()}
     dtype = next((value.dtype for value in weightless.values() if value.is_floating_point()), None)
     try:
         with torch.no_grad(), in_mode(module, training=False):
             # The swap is undone by functional_call, errors included.
             images = torch.empty(shape, device="meta", dtype=dtype)
-            torch.func.functional_call(module, weightless, (images,))
+            torch.func.functional_call(module, weightless, (images,), tie_weights=False)
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".") if str(error) else repr(error)
         raise InputError(name, "input_shape", shape, f"the network refuses it: {reason}") from None

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.prune.config import AugmentName
 
 
@@ -18,7 +19,13 @@ def flip_shift(images: Tensor) -> Tensor:
 
     Args:
         images: (samples, C, H, W).
+
+    Raises:
+        CrispLoopError: inputs of another shape.
     """
+    if images.ndim != 4:
+        shape = "x".join(map(str, images.shape[1:]))
+        raise CrispLoopError(f"Inputs of {shape} cannot be mirrored; expected augment: none.")
     samples, _, height, width = images.shape
     margin = (height // 8, width // 8)
     padded = nn.functional.pad(images, (margin[1], margin[1], margin[0], margin[0]))

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from crisp_loop.networks.tensors import places_of_tensors
 from crisp_loop.prune.batches import Batches
 from crisp_loop.prune.config import CriterionName
 from crisp_loop.prune.products import Product, Saliency, multiplied
@@ -146,11 +147,11 @@ def synflow(subject: Subject) -> list[Tensor]:
     images, _ = next(iter(subject.batches))
     state: dict[str, Tensor] = {}
     absolute: dict[int, Tensor] = {}
-    for name, parameter in subject.model.named_parameters():
-        value = parameter.detach().double().abs() if parameter.is_floating_point() else parameter
-        state[name] = absolute[id(parameter)] = value
-    for name, buffer in subject.model.named_buffers():
-        state[name] = buffer.double() if buffer.is_floating_point() else buffer
+    for name, tensor in places_of_tensors(subject.model).items():
+        value = tensor.detach().double() if tensor.is_floating_point() else tensor
+        if isinstance(tensor, nn.Parameter) and tensor.is_floating_point():
+            value = absolute.setdefault(id(tensor), value.abs())
+        state[name] = value
     for name, part in subject.model.named_modules():
         if isinstance(part, _BatchNorm) and part.running_mean is not None:
             state[f"{name}.running_mean" if name else "running_mean"] = torch.zeros_like(
@@ -158,7 +159,7 @@ def synflow(subject: Subject) -> list[Tensor]:
             )
     ours = [absolute[id(weight)].requires_grad_() for weight in subject.weights]
     ones = torch.ones((1, *images.shape[1:]), dtype=torch.float64, device=images.device)
-    flow = functional_call(subject.model, state, (ones,)).sum()
+    flow = functional_call(subject.model, state, (ones,), tie_weights=False).sum()
     gradients = torch.autograd.grad(flow, ours, materialize_grads=True)
     return [(g * weight.detach()).abs() for g, weight in zip(gradients, ours, strict=True)]
 

@@ -96,10 +96,13 @@ def train(
         progress: Shows the epochs.
 
     Raises:
-        CrispLoopError: the loss became NaN or infinite.
+        CrispLoopError: the loss became NaN or infinite, or all parameters are frozen.
     """
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trained:
+        raise CrispLoopError("No parameter of the model requires a gradient: nothing can train.")
     optimizer = torch.optim.SGD(
-        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        trained,
         lr=recipe.lr,
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
@@ -141,7 +144,8 @@ def train(
             if not total.isfinite():
                 raise CrispLoopError(
                     f"The loss became NaN or infinite in epoch {epoch} of {recipe.phase!r};"
-                    f" lower the learning rate from {recipe.lr:g}."
+                    f" check the data and the weights, or lower the learning rate from"
+                    f" {recipe.lr:g}."
                 )
             lines.append({"phase": recipe.phase, "epoch": epoch, "loss": float(total) / samples})
             if log is not None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.layers import Layer
 from crisp_loop.core.pattern import as_fraction
 from crisp_loop.prune.finetune import Recipe, Step, train
@@ -47,14 +48,20 @@ def rigl(task: Task) -> Outcome:
         zero_masked(model, masks)
 
         def after(step: Step) -> None:
+            # Before the masks move: the step moved masked weights too, and grown ones start at 0.
+            _hold_zeros(task, masks, step.optimizer)
             last = LAST_CHANGE * step.total
             if step.number % config.rigl_every == 0 and step.number < last:
                 share = config.rigl_share / 2 * (1 + math.cos(math.pi * step.number / last))
                 for name, mask in masks.items():
                     latent = latent_weight(model.get_submodule(name))
-                    assert latent.grad is not None
+                    if latent.grad is None:
+                        raise CrispLoopError(
+                            f"Layer {name} gets no gradient, so RigL cannot grow its weights;"
+                            f" train it too, or exclude it."
+                        )
                     mask.soft.copy_(exchanged(latent, latent.grad, mask.soft, share))
-            _hold_zeros(task, masks, step.optimizer)
+                _hold_zeros(task, masks, step.optimizer)
 
         recipe = Recipe.of(config, "RigL", task.epochs, config.lr)
         train(

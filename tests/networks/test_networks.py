@@ -147,6 +147,18 @@ def test_trace_of_a_module_leaves_it_alone() -> None:
     assert not any(module._forward_hooks for module in model.modules())
 
 
+def test_trace_leaves_shared_parts_alone() -> None:
+    """One module under two names, and one parameter in two modules."""
+    part, tied = nn.Linear(8, 8), nn.Linear(8, 8)
+    tied.weight = part.weight
+    model = nn.Sequential(part, nn.ReLU(), part, tied)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    table = layer_table(model, (8,))
+    assert [(layer.name, layer.batch) for layer in table.layers] == [("0", 2), ("3", 1)]
+    assert tied.weight is part.weight
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
 def test_linear_on_a_sequence_and_shared_layer() -> None:
     class Twice(nn.Module):
         def __init__(self) -> None:

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crisp_loop.core.errors import CrispLoopError, InputError
+from crisp_loop.core.files import validated
 from crisp_loop.core.masks import matrix_view
 from crisp_loop.core.pattern import NM
 from crisp_loop.prune.blocks import (
@@ -23,6 +24,7 @@ from crisp_loop.prune.blocks import (
     rank_columns,
     write_blocks,
 )
+from crisp_loop.prune.config import PruneConfig
 from crisp_loop.prune.nm import from_matrix, nm_mask, to_matrix
 from crisp_loop.prune.schedule import kappa, weights_to_prune
 
@@ -246,7 +248,7 @@ def test_budget_counts_weights_and_guard_stops() -> None:
     assert choose_columns(layers, 2) == {"big": 0, "small": 2}
     assert choose_columns(layers, 3) == {"big": 1, "small": 2}
     assert choose_columns(layers, 0) == {"big": 0, "small": 0}
-    with pytest.raises(CrispLoopError, match="keep a block in every block-row"):
+    with pytest.raises(CrispLoopError, match="keep 1 of the blocks in every block-row"):
         choose_columns(layers, 203)
 
 
@@ -266,17 +268,19 @@ def test_norms_change_which_layer_goes_first() -> None:
 
 
 def test_kappa_is_the_linear_schedule() -> None:
-    values = [kappa(p, 4, 0.9, NM(2, 4)) for p in range(1, 5)]
+    config = PruneConfig(sparsity=0.9, iterations=4)
+    values = [kappa(p, config, 50, 100) for p in range(1, 5)]
     assert values == [Fraction(6, 10), Fraction(7, 10), Fraction(8, 10), Fraction(9, 10)]
-    assert kappa(3, 3, 0.29, NM(3, 4)) == Fraction(29, 100)
-    assert kappa(1, 5, 0.5, NM(2, 4)) == Fraction(1, 2)
+    assert kappa(3, PruneConfig(nm=NM(3, 4), sparsity=0.29), 25, 100) == Fraction(29, 100)
+    assert kappa(1, PruneConfig(sparsity=0.5, iterations=5), 50, 100) == Fraction(1, 2)
 
 
 def test_counts_are_rounded_not_truncated() -> None:
     assert int(0.29 * 100) == 28
-    assert weights_to_prune(kappa(1, 1, 0.29, NM(4, 4)), 100) == 29
+    config = PruneConfig(method="unstructured", sparsity=0.29, iterations=1)
+    assert weights_to_prune(kappa(1, config, 0, 100), 100) == 29
 
 
 def test_kappa_below_the_pattern_is_refused() -> None:
     with pytest.raises(InputError, match=r"1:4 alone prunes 0\.75"):
-        kappa(1, 1, 0.7, NM(1, 4))
+        validated({"nm": "1:4", "sparsity": 0.7}, PruneConfig, "experiment.yaml")

@@ -28,12 +28,14 @@ from crisp_loop.networks.trace import layer_table
 from crisp_loop.prune.batches import as_batches
 from crisp_loop.prune.checkpoints import load_weights, save_weights
 from crisp_loop.prune.config import PruneConfig
-from crisp_loop.prune.crisp import crisp
 from crisp_loop.prune.finetune import accuracy
+from crisp_loop.prune.iterate import iterate
 from crisp_loop.prune.module import prune_module
 from crisp_loop.prune.plan import column_weights, plan_layers
 from crisp_loop.prune.results import PruneSummary
 from crisp_loop.prune.run import prune_network
+from crisp_loop.prune.runtime import runtime_of
+from crisp_loop.prune.task import Task
 
 QUICK = PruneConfig(
     train_epochs=4, ste_epochs=1, iteration_epochs=1, final_epochs=3, train_lr=0.05, seed=1
@@ -92,7 +94,7 @@ def test_sparsity_is_within_one_rank_column(run: tuple[Path, PruneSummary]) -> N
         assert -0.5 <= over * summary.prunable_weights < column
     assert summary.iterations[-1].kappa == pytest.approx(0.9)
     assert summary.sparsity == pytest.approx(summary.iterations[-1].sparsity)
-    counts = [report.kept_blocks for report in summary.iterations]
+    counts = [report.kept for report in summary.iterations]
     for earlier, later in itertools.pairwise(counts):
         assert all(1 <= later[name] <= earlier[name] for name in earlier)
 
@@ -238,7 +240,7 @@ SMALL = PruneConfig(
         {"criterion": "snip"},
         {"criterion": "grasp", "score_norm": "per_param"},
         {"criterion": "synflow"},
-        {"nm": "4:4", "score_norm": "per_param", "sparsity": 0.6},
+        {"method": "blocks", "nm": "4:4", "score_norm": "per_param", "sparsity": 0.6},
         {"score_norm": "mean", "sr_ste_decay": 1e-3},
         {"sparsity": 0.5},
         {"block": 32, "sparsity": 0.7},
@@ -274,19 +276,12 @@ def test_block_masks_nest_through_the_real_loop() -> None:
     model = perceptron()
     config = SMALL.model_copy(update={"iterations": 4, "sparsity": 0.85})
     plan = plan_layers(layer_table(model, (64,)), config)
-    seen: list[dict[str, int]] = []
-    _, reports = crisp(
-        model,
-        as_batches(samples(), 20, 0),
-        plan,
-        config,
-        name="m",
-        log=lambda line: seen.append(line),  # type: ignore[arg-type]
-    )
+    batches = as_batches(samples(), 20, 0)
+    reports = iterate(Task(model, batches, plan, config, runtime_of(model, config), "m")).iterations
     assert [report.iteration for report in reports] == [1, 2, 3, 4]
     assert [report.kappa for report in reports] == pytest.approx([0.5875, 0.675, 0.7625, 0.85])
     for earlier, later in itertools.pairwise(reports):
-        assert all(later.kept_blocks[n] <= earlier.kept_blocks[n] for n in later.kept_blocks)
+        assert all(later.kept[n] <= earlier.kept[n] for n in later.kept)
 
 
 def test_loader_and_tensors_need_no_unshuffled_luck() -> None:

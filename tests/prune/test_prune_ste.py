@@ -10,7 +10,10 @@ from torch import nn
 
 from crisp_loop.prune.batches import TensorBatches
 from crisp_loop.prune.finetune import Recipe, train
+from crisp_loop.prune.runtime import Runtime
 from crisp_loop.prune.ste import freeze, latent_weight, masked_weights, zero_masked
+
+CPU = Runtime(torch.device("cpu"))
 
 
 class Small(nn.Module):
@@ -81,7 +84,7 @@ def test_masked_weights_learn_and_can_revive() -> None:
     with masked_weights(model, ["conv"]) as masks:
         before = latent_weight(model.conv).detach().clone()
         masks["conv"].soft.copy_(keep)
-        train(model, TensorBatches(x, y, 5, 0), Recipe("t", 2, 0.1, 0.9, 0.0))
+        train(model, TensorBatches(x, y, 5, 0), Recipe("t", 2, 0.1, 0.9, 0.0), CPU)
         assert (latent_weight(model.conv).detach() != before)[~keep].any()
         assert model.conv.weight[~keep].eq(0).all()
         masks["conv"].soft.fill_(True)
@@ -108,6 +111,7 @@ def test_no_step_unzeroes_a_frozen_weight() -> None:
             model,
             TensorBatches(x, y, 5, 0),
             Recipe("t", 3, 0.5, 0.9, 0.1),
+            CPU,
         )
         # The package's own training starts afresh and never moves them even underneath.
         assert latent_weight(model.conv)[~keep].eq(0).all()

@@ -117,6 +117,6 @@ def test_what_cannot_be_done_is_said(earlier: Path, tmp_path: Path) -> None:
         reprune(tmp_path, [2], tmp_path / "new")
     with pytest.raises(CrispLoopError, match="12 cannot be used; the class ids of digits are 0"):
         reprune(earlier, [12], tmp_path / "new")
-    with pytest.raises(CrispLoopError, match="2:4 alone prunes 0.5"):
+    with pytest.raises(CrispLoopError, match=r"2:4 alone prunes 0\.5"):
         reprune(earlier, [2], tmp_path / "new", options={"sparsity": 0.2})
     assert not (tmp_path / "new").exists()

@@ -34,8 +34,10 @@ class Channels:
         """Mask channels; returns how many each layer keeps."""
         scores = self.scores(self.setting)
         for name, score in scores.items():
-            # What is pruned stays pruned, whatever its feature map shows.
+            # What is pruned stays pruned, whatever its feature map shows, and all of it, though
+            # the last channel that went may have been more than was asked for then or is now.
             score.masked_fill_(~masks[name].hard.flatten(1).any(dim=1), -1.0)
+        zeros = max(zeros, sum(int((~mask.hard).sum()) for mask in masks.values()))
         sizes = {layer.name: layer.K for layer in self.setting.plan.prunable}
         keep = choose_channels(scores, sizes, zeros)
         for name, mask in masks.items():
