@@ -9,7 +9,7 @@ same samples for the same number of epochs at the same learning rates. Accuracy 
 all outputs of the network, on a test split that neither training nor any choice has seen.
 
 Writes OUT/points.csv, a line a point as soon as it is known; points that are there already are not
-computed again. Then OUT/means.csv and OUT/accuracy.png from all of them.
+computed again. Then OUT/means.csv, OUT/means.md and OUT/accuracy.png from all of them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from matplotlib.figure import Figure
 from pydantic import BaseModel, ConfigDict
 
 from crisp_loop.cli.console import Bars
-from crisp_loop.core.files import read_yaml, replacing, validated
+from crisp_loop.core.files import read_yaml, replacing, validated, write_text
 from crisp_loop.core.progress import Quiet
 from crisp_loop.datasets.registry import load
 from crisp_loop.datasets.split import Dataset
@@ -170,7 +170,6 @@ def measure(protocol: Protocol, point: Point, out: Path) -> dict[str, Any]:
         "test_top1": scores.test.top1,
         "test_top1_among_user_classes": scores.test.top1_among_user_classes,
         "val_top1": scores.val.top1,
-        "dense_test_top1": case.scores(dense).test.top1,
         "seconds": round(seconds, 1),
     }
 
@@ -248,6 +247,22 @@ def figure(protocol: Protocol, table: pd.DataFrame, path: Path) -> None:
         picture.savefig(temporary, dpi=150, format="png")
 
 
+def markdown(table: pd.DataFrame) -> str:
+    """The means as a table of Markdown, a line a point."""
+    lines = [
+        "| method | kappa | sparsity | kept MACs | test accuracy | worst of all |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in table.to_dict("records"):
+        pattern = f" ({row['nm']})" if row["series"] == "N:M only" else ""
+        accuracy = f"{row['test_top1']:.1f} +- {row['standard_error']:.1f} %"
+        lines.append(
+            f"| {row['series']}{pattern} | {row['kappa']:g} | {row['sparsity']:.1f} %"
+            f" | {row['macs_ratio']:.1f} % | {accuracy} | {row['worst']:.1f} % |"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def write_csv(table: pd.DataFrame, path: Path) -> None:
     with replacing(path) as temporary:
         table.to_csv(temporary, index=False)
@@ -269,6 +284,7 @@ def main() -> None:
     out = options.out or Path("runs") / f"accuracy-{protocol.name}"
     table = means(sweep(protocol, out, options.jobs))
     write_csv(table, out / "means.csv")
+    write_text(out / "means.md", markdown(table))
     figure(protocol, table, out / "accuracy.png")
     print(table.to_string(index=False))
 

@@ -84,6 +84,29 @@ Classes = Annotated[
     str | None,
     typer.Option("--classes", metavar="IDS", help="The user's classes, comma-separated: 1,4,7."),
 ]
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        metavar="DATA",
+        help="digits, cifar10:PATH, cifar100:PATH or folder:PATH. \\[default: digits]",
+    ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights", metavar="FILE", help="Trained weights (.safetensors, .pth), no training."
+    ),
+]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        metavar="NAME",
+        help="crisp, or a baseline: blocks, nm, unstructured, channel, ocap, capnn, dense."
+        " \\[default: crisp]",
+    ),
+]
 Seed = Annotated[
     int | None, typer.Option("--seed", help="Seed of everything random. \\[default: 0]")
 ]
@@ -103,6 +126,9 @@ def _root(
 def evaluate(
     experiment: ExperimentFile = None,
     model: Model = None,
+    data: Data = None,
+    weights: Weights = None,
+    method: Method = None,
     nm: Nm = None,
     block: Block = None,
     sparsity: Sparsity = None,
@@ -126,8 +152,16 @@ def evaluate(
     from crisp_loop.pipeline.experiment import PRUNE
     from crisp_loop.pipeline.run import read_summary
 
+    pattern = {"method": method, "nm": nm, "block": block, "sparsity": sparsity, "seed": seed}
     chosen = _experiment(
-        experiment, model, nm, block, sparsity, accelerators, engine, classes, seed
+        experiment,
+        pattern,
+        accelerators,
+        network=model,
+        data=data,
+        weights=weights,
+        engine=engine,
+        user_classes=_listed(classes),
     )
     target = _directory(out_dir, chosen.run_name)
     results = run_experiment(chosen, target, Bars())
@@ -141,6 +175,9 @@ def evaluate(
 def prune(
     experiment: ExperimentFile = None,
     model: Model = None,
+    data: Data = None,
+    weights: Weights = None,
+    method: Method = None,
     nm: Nm = None,
     block: Block = None,
     sparsity: Sparsity = None,
@@ -151,7 +188,15 @@ def prune(
     """Train a network on its data set and prune it with CRISP for the user's classes."""
     from crisp_loop.pipeline.run import prune_experiment
 
-    chosen = _experiment(experiment, model, nm, block, sparsity, None, None, classes, seed)
+    pattern = {"method": method, "nm": nm, "block": block, "sparsity": sparsity, "seed": seed}
+    chosen = _experiment(
+        experiment,
+        pattern,
+        network=model,
+        data=data,
+        weights=weights,
+        user_classes=_listed(classes),
+    )
     target = _directory(out_dir, chosen.run_name)
     out.print(pruning_table(prune_experiment(chosen, target, Bars())))
     out.print(f"Weights and masks: {target}/prune", highlight=False)
@@ -194,8 +239,7 @@ def reprune(
     target = _directory(out_dir or earlier.with_name(f"{earlier.name}-classes-{'-'.join(ids)}"), "")
     pattern = {"nm": nm, "block": block, "sparsity": sparsity, "seed": seed}
     change, summary = reprune_run(earlier, ids, target, start, _given(pattern), Bars())
-    out.print(reprune_table(change))
-    out.print(pruning_table(summary))
+    out.print(reprune_table(change, summary))
     out.print(f"Weights and masks: {target}/prune", highlight=False)
 
 
@@ -237,7 +281,8 @@ def map_layers(
     from crisp_loop.mapping.library import merge_into
     from crisp_loop.pipeline.run import map_experiment
 
-    chosen = _experiment(experiment, model, nm, block, sparsity, accelerators, None, None, seed)
+    pattern = {"nm": nm, "block": block, "sparsity": sparsity, "seed": seed}
+    chosen = _experiment(experiment, pattern, accelerators, network=model)
     found = map_experiment(chosen, _directory(out_dir, chosen.run_name), Bars())
     for each in found.values():
         merged = merge_into(_directory(into, ""), each)
@@ -259,7 +304,8 @@ def specs(
     """Render Sparseloop specs, one directory a layer and design, with a mapping for each."""
     from crisp_loop.pipeline.run import prepare_specs
 
-    chosen = _experiment(experiment, model, nm, block, sparsity, accelerators, None, None, seed)
+    pattern = {"nm": nm, "block": block, "sparsity": sparsity, "seed": seed}
+    chosen = _experiment(experiment, pattern, accelerators, network=model)
     run = prepare_specs(chosen, _directory(out_dir, chosen.run_name), Bars())
     out.print(f"Specs: {run.specs}", highlight=False)
     out.print(f"Price one with: crisp-loop cost {run.specs}/DESIGN/LAYER", highlight=False)
@@ -355,28 +401,13 @@ def doctor() -> None:
 
 
 def _experiment(
-    file: Path | None,
-    model: str | None,
-    nm: str | None,
-    block: int | None,
-    sparsity: float | None,
-    accelerators: str | None,
-    engine: str | None,
-    classes: str | None,
-    seed: int | None,
+    file: Path | None, prune: dict[str, Any], accelerators: str | None = None, **options: Any
 ) -> Experiment:
     """The experiment of a command: the file's (or the default one), with options on top."""
     from crisp_loop.pipeline import load_experiment
 
-    pattern = {"nm": nm, "block": block, "sparsity": sparsity, "seed": seed}
-    options = {
-        "network": model,
-        "prune": _given(pattern) or None,
-        "accelerators": _listed(accelerators),
-        "engine": engine,
-        "user_classes": _listed(classes),
-    }
-    return load_experiment(file, _given(options))
+    given = {"prune": _given(prune) or None, "accelerators": _listed(accelerators), **options}
+    return load_experiment(file, _given(given))
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:

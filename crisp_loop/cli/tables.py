@@ -116,7 +116,7 @@ def pattern_of(config: PruneConfig) -> str:
     }[config.method]
 
 
-def reprune_table(summary: RepruneSummary) -> Table:
+def reprune_table(summary: RepruneSummary, pruning: PruneSummary) -> Table:
     """What the new mask keeps of the old one, layer by layer."""
     table = _table("layer", "weights", "kept", "by chance", "lost", "regrown")
     for change in (*summary.changes, summary.total):
@@ -134,7 +134,8 @@ def reprune_table(summary: RepruneSummary) -> Table:
     table.title = f"From classes {before} to {now}, starting {summary.start}"
     table.caption = (
         f"test accuracy on classes {now}: {summary.before.test.top1:.1%} before,"
-        f" {summary.after.test.top1:.1%} now"
+        f" {summary.after.test.top1:.1%} now; {pattern_of(pruning.config)}, sparsity"
+        f" {pruning.sparsity:.2%} of the prunable weights"
     )
     return table
 

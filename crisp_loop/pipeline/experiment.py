@@ -13,7 +13,7 @@ from crisp_loop.core.files import read_yaml, validated
 from crisp_loop.cost.engine import AUTO, ENGINES
 from crisp_loop.datasets.registry import parse
 from crisp_loop.networks.registry import NETWORKS
-from crisp_loop.prune.config import PruneConfig
+from crisp_loop.prune.config import PruneConfig, decided_by
 
 PRUNE, DRAW = "prune", "draw"
 
@@ -66,9 +66,13 @@ class Experiment(BaseModel):
     @property
     def run_name(self) -> str:
         """Name of the results directory."""
-        nm, kappa = self.prune.nm, round(100 * self.prune.sparsity, 4)
-        pattern = f"{nm.n}of{nm.m}-b{self.prune.block}-s{kappa:g}"
-        return self.name or f"{self.network}-{pattern}"
+        prune, kappa = self.prune, round(100 * self.prune.sparsity, 4)
+        pattern = f"{prune.nm.n}of{prune.nm.m}-b{prune.block}-s{kappa:g}"
+        kind = "" if self.data == "digits" else parse(self.data)[0]
+        method = "" if prune.method == "crisp" else prune.method
+        mode = "" if prune.mode == "iterative" else prune.mode
+        parts = (self.network, kind, method, mode, pattern)
+        return self.name or "-".join(part for part in parts if part)
 
     @field_validator("network")
     @classmethod
@@ -90,6 +94,13 @@ class Experiment(BaseModel):
         if weights and info.data.get("masks", PRUNE) != PRUNE:
             raise ValueError("weights are read with masks: prune only")
         return weights
+
+    @field_validator("prune")
+    @classmethod
+    def _drawn_as_crisp(cls, prune: PruneConfig, info: ValidationInfo) -> PruneConfig:
+        if info.data.get("masks") == DRAW and prune.method != "crisp":
+            raise ValueError("masks: draw draws the pattern of method: crisp")
+        return prune
 
     @field_validator("engine")
     @classmethod
@@ -124,7 +135,15 @@ def load_experiment(path: Path | None, overrides: dict[str, Any] | None = None) 
             raise CrispLoopError(
                 f"{path} holds no experiment; expected keys such as network, prune, accelerators."
             )
-    return validated(_over(data, overrides or {}), Experiment, where)
+    overrides = overrides or {}
+    if isinstance(section := data.get("prune"), dict):
+        # A method on the command line takes what the file says for another one with it.
+        method = (overrides.get("prune") or {}).get("method", section.get("method", "crisp"))
+        if method != section.get("method", "crisp"):
+            decided = decided_by(method)
+            kept = {key: value for key, value in section.items() if key not in decided}
+            data = {**data, "prune": kept}
+    return validated(_over(data, overrides), Experiment, where)
 
 
 def _over(data: dict[str, Any], overrides: dict[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,9 @@ from crisp_loop.prune.run import current_sources, prune_network
 from crisp_loop.report.run import Report, write_report
 from crisp_loop.specs.run import BASELINE, write_specs
 
+LOWERED = ("crisp", "nm", "dense")
+"""The pruning methods whose masks can be packed and lowered."""
+
 
 @dataclass(frozen=True)
 class RunDirectory:
@@ -200,6 +203,12 @@ def read_summary(out: Path) -> PruneSummary:
 def obtain_masks(experiment: Experiment, run: RunDirectory, progress: Progress) -> Path | Draw:
     """Masks by pruning, from a file, or as a draw; the layer table lies beside them."""
     if experiment.masks == PRUNE:
+        method = experiment.prune.method
+        if method not in LOWERED:
+            raise CrispLoopError(
+                f"prune: method: {method} leaves no pattern that the designs' specs can hold;"
+                f" expected {', '.join(LOWERED)}, or crisp-loop prune to prune alone."
+            )
         prune_experiment(experiment, run.root, progress)
         pack_masks(run.weights, run.masks, run.pack, progress)
         return run.masks

@@ -14,7 +14,10 @@ import torch
 from torch import Tensor
 
 from crisp_loop.core.errors import CrispLoopError
-from crisp_loop.prune.nm import from_matrix, rows_at_once, to_matrix
+from crisp_loop.core.pattern import NM
+from crisp_loop.prune import kernels
+from crisp_loop.prune.nm import from_matrix, nm_mask, rows_at_once, to_matrix
+from crisp_loop.prune.products import Product, Saliency, multiplied
 
 ScoreNorm = Literal["none", "mean", "per_param"]
 
@@ -61,7 +64,49 @@ def block_scores(saliency: Tensor, block: int, keep: Tensor | None = None) -> Te
         part = saliency[place] if keep is None else keep[place].double().mul_(saliency[place])
         grid = part.reshape(-1, block, *part.shape[1:])
         torch.sum(grid, dim=1, dtype=torch.float64, out=rows[first : first + many])
-    return to_matrix(rows).reshape(block_rows, -1, block).sum(dim=2)
+    return _column_sums(rows, block)
+
+
+def mask_and_score(saliency: Saliency, nm: NM, block: int, out: Tensor) -> Tensor:
+    """:func:`~crisp_loop.prune.nm.nm_mask`, then :func:`block_scores` of what it keeps.
+
+    On a CPU one pass over memory does both for a product; all else goes through torch.
+
+    Args:
+        saliency: Finite scores of a layer, or their factors, whose gradient may be overwritten.
+        nm: N:M.
+        block: B, which divides S and K of the matrix view.
+        out: Boolean and contiguous, in the weight's layout; the N:M mask is written into it.
+
+    Returns:
+        float64, S/B x K/B, as :func:`block_scores`.
+    """
+    if isinstance(saliency, Product) and _compiled_kernels_serve(saliency):
+        shape = (*out.shape[:2], out[0, 0].numel())
+        sums = kernels.mask_and_sum(
+            saliency.gradient.contiguous().view(shape).numpy(),
+            saliency.weight.detach().contiguous().view(shape).numpy(),
+            nm.n,
+            nm.m,
+            block,
+            out.view(shape).numpy(),
+        )
+        return _column_sums(torch.from_numpy(sums).view(-1, *out.shape[1:]), block)
+    scores = multiplied(saliency)
+    return block_scores(scores, block, nm_mask(scores, nm, out))
+
+
+def _compiled_kernels_serve(product: Product) -> bool:
+    return (
+        product.gradient.device.type == "cpu"
+        and product.gradient.dtype == torch.float64
+        and product.weight.dtype in (torch.float32, torch.float64)
+    )
+
+
+def _column_sums(rows: Tensor, block: int) -> Tensor:
+    """Sums over B rows of the matrix view, in the weight's layout, to sums over blocks."""
+    return to_matrix(rows).reshape(len(rows), -1, block).sum(dim=2)
 
 
 def rank_columns(scores: Tensor, kept: Tensor, column_weights: int) -> RankColumns:

@@ -31,6 +31,11 @@ AugmentName = Literal["none", "flip_shift"]
 """Random changes of training images; they are in :mod:`crisp_loop.prune.augment`."""
 
 
+def decided_by(method: str) -> tuple[str, ...]:
+    """The options that a method leaves no choice about."""
+    return {"crisp": (), "nm": ("sparsity",), "dense": ("nm", "sparsity")}.get(method, ("nm",))
+
+
 class PruneConfig(BaseModel):
     """How a network is trained, pruned and fine-tuned. The defaults suit the digits."""
 
@@ -173,7 +178,7 @@ class PruneConfig(BaseModel):
             return data
         data = dict(data)
         method = data.get("method", "crisp")
-        if method not in ("crisp", "nm"):
+        if "nm" in decided_by(method):
             data.setdefault("nm", str(NOTHING))
         if method == "dense":
             data.setdefault("sparsity", 0.0)

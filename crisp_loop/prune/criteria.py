@@ -1,10 +1,10 @@
 """Saliency criteria: what makes a weight worth keeping.
 
 A criterion is a function from a :class:`Subject` to one float64 tensor a layer, in the weight's
-own layout (O, I, kh, kw or O, I): T_w, **bigger means keep**, never negative, because pruning sums
-T_w over blocks. :data:`CRITERIA` names them all. They are pure formulas; that scoring leaves no
-trace in the model is the business of :func:`crisp_loop.prune.saliency.score_weights`, which calls
-them in evaluation mode.
+own layout (O, I, kh, kw or O, I), or its factors: T_w, **bigger means keep**, never negative,
+because pruning sums T_w over blocks. :data:`CRITERIA` names them all. They are pure formulas; that
+scoring leaves no trace in the model is the business of
+:func:`crisp_loop.prune.saliency.score_weights`, which calls them in evaluation mode.
 
 Notation: w the weights, L_i the cross entropy of sample i over all outputs of the model,
 g_i = dL_i/dw, g = mean over samples of g_i, H the Hessian of the mean loss.
@@ -24,6 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from crisp_loop.networks.tensors import places_of_tensors
 from crisp_loop.prune.batches import Batches
 from crisp_loop.prune.config import CriterionName
+from crisp_loop.prune.products import Product, Saliency, multiplied
 from crisp_loop.prune.ste import WeightMask
 
 
@@ -41,28 +42,16 @@ class Subject:
     """For criteria that draw numbers."""
 
 
-Criterion = Callable[[Subject], list[Tensor]]
-"""Scores float64 T_w >= 0, one tensor a weight of the subject, shaped as the weight."""
+Criterion = Callable[[Subject], Sequence[Saliency]]
+"""Scores float64 T_w >= 0, one tensor (or its factors) a weight of the subject, shaped as it."""
 
 
-def cass(subject: Subject) -> list[Tensor]:
+def cass(subject: Subject) -> list[Product]:
     """|g * w|: class-aware saliency score, CRISP (Eq. 1)."""
     return [
-        mean_gradient_scores(gradient, weight)
+        Product(gradient, weight.detach())
         for gradient, weight in zip(_sample_mean(subject), subject.weights, strict=True)
     ]
-
-
-def mean_gradient_scores(gradient: Tensor, weight: Tensor) -> Tensor:
-    """|g * w| of one layer, computed in the memory of ``gradient``.
-
-    Fresh memory for every score would cost several times the arithmetic.
-
-    Args:
-        gradient: g, float64, any shape; holds the scores afterwards.
-        weight: w, of the same shape.
-    """
-    return gradient.mul_(weight.detach()).abs_()
 
 
 def mean_abs(subject: Subject) -> list[Tensor]:
@@ -90,7 +79,7 @@ def snip(subject: Subject) -> list[Tensor]:
     SNIP takes the mean gradient of one mini-batch; here it is that of all samples.
     """
     with _nm_masks_lifted(subject.model):
-        scores = cass(subject)
+        scores = [multiplied(product) for product in cass(subject)]
     total = sum(float(score.sum()) for score in scores)
     return [score / total if total > 0 else score for score in scores]
 

@@ -23,6 +23,8 @@ from crisp_loop.prune.config import PruneConfig
 from crisp_loop.prune.results import PruneSummary, Scores
 from crisp_loop.prune.run import prune_network
 
+REPORT = "reprune.json"
+
 Start = Literal["personalised", "dense"]
 
 _config = ConfigDict(extra="forbid")
@@ -50,6 +52,8 @@ class RepruneSummary:
 
     earlier: str
     """The run directory of the earlier pruning."""
+    dense_weights: str
+    """The file of the dense network that both prunings come from."""
     start: Start
     classes_before: tuple[int, ...]
     classes_now: tuple[int, ...]
@@ -102,7 +106,8 @@ def reprune(
     if out_dir.resolve() == earlier.resolve():
         raise CrispLoopError(f"{out_dir} holds the earlier run; expected another directory.")
     known = read_json(earlier / "prune" / "summary.json", PruneSummary, "summary of a pruning")
-    changed = known.config.model_dump(mode="json") | dict(options or {})
+    # The dense network's own fine-tuning tells nothing about a change of classes.
+    changed = known.config.model_dump(mode="json") | {"upper_bound": False} | dict(options or {})
     config = validated(changed, PruneConfig, "prune")
     old = load_masks(earlier / "prune" / "masks.safetensors")
     dense = _dense_weights(earlier, known)
@@ -133,6 +138,7 @@ def reprune(
     new = load_masks(out_dir / "prune" / "masks.safetensors")
     report = RepruneSummary(
         earlier=str(earlier),
+        dense_weights=str(dense.resolve()),
         start=start,
         classes_before=known.user_classes,
         classes_now=case.classes,
@@ -140,7 +146,7 @@ def reprune(
         after=summary.pruned,
         changes=compare(old, new),
     )
-    write_json(out_dir / "prune" / "reprune.json", report)
+    write_json(out_dir / "prune" / REPORT, report)
     return report, summary
 
 
@@ -180,11 +186,13 @@ def _dense_weights(earlier: Path, known: PruneSummary) -> Path:
     if trained.is_file():
         return trained
     given = Path(known.dense_weights)
+    if (changed := earlier / "prune" / REPORT).is_file():
+        given = Path(read_json(changed, RepruneSummary, "summary of a pruning").dense_weights)
     if given.is_file():
         return given
     raise InputError(
         earlier,
         "dense_weights",
-        known.dense_weights,
+        str(given),
         f"neither this file nor {trained} is there; expected the dense weights of the run",
     )

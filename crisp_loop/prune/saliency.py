@@ -14,6 +14,7 @@ from crisp_loop.prune.batches import Batches
 from crisp_loop.prune.config import CriterionName
 from crisp_loop.prune.criteria import CRITERIA, Subject
 from crisp_loop.prune.generators import generators_kept
+from crisp_loop.prune.products import Saliency, is_finite, multiplied
 from crisp_loop.prune.ste import WeightMask, latent_weight
 
 
@@ -47,6 +48,19 @@ def score_weights(
     Raises:
         CrispLoopError: a gradient or weight, and so a score, is NaN or infinite.
     """
+    found = factored_scores(model, batches, names, criterion, seed=seed)
+    return {name: multiplied(saliency) for name, saliency in found.items()}
+
+
+def factored_scores(
+    model: nn.Module,
+    batches: Batches,
+    names: Sequence[str],
+    criterion: CriterionName = "paper",
+    *,
+    seed: int = 0,
+) -> dict[str, Saliency]:
+    """As :func:`score_weights`, but products of gradient and weight are not multiplied out."""
     weights = [latent_weight(model.get_submodule(name)) for name in names]
     with (
         in_mode(model, training=False),
@@ -56,7 +70,7 @@ def score_weights(
     ):
         scores = CRITERIA[criterion](Subject(model, batches, weights, seed))
     for name, weight, score in zip(names, weights, scores, strict=True):
-        if not score.isfinite().all():
+        if not is_finite(score):
             what = "gradients" if weight.isfinite().all() else "weights"
             raise CrispLoopError(
                 f"The {what} of layer {name} are NaN or infinite, so its weights cannot be"

@@ -52,7 +52,7 @@ def write_inputs(folder: Path) -> None:
     (folder / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
     (folder / "cut.pth").write_bytes(b"PK\x03\x04 no archive")
     rng = np.random.default_rng(0)
-    # The only picture of class c is for training: none is left to validate with.
+    # The only picture of class c cannot be in all parts.
     for label, count in (("a", 10), ("b", 10), ("c", 1)):
         (folder / "pictures" / label).mkdir(parents=True)
         for number in range(count):
@@ -68,7 +68,7 @@ def write_inputs(folder: Path) -> None:
         ({"user_classes": [1, 1]}, "expected each class id once"),
         (
             {"data": "folder:pictures", "user_classes": [0, 2]},
-            "2 cannot be used; the data holds no sample of it, only of 0, 1",
+            "the class c has 1 pictures, too few",
         ),
         ({"weights": "nan.safetensors"}, "weights of layer layer1.0.conv1 are NaN or infinite"),
         ({"weights": "cut.safetensors"}, "cut.safetensors is not a readable safetensors file"),

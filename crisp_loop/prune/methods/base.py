@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from crisp_loop.prune.batches import Batches
 from crisp_loop.prune.config import PruneConfig
 from crisp_loop.prune.plan import Plan
-from crisp_loop.prune.saliency import score_weights
+from crisp_loop.prune.products import Saliency, multiplied
+from crisp_loop.prune.saliency import factored_scores
 from crisp_loop.prune.ste import WeightMask
 
 
@@ -26,8 +27,12 @@ class Setting:
 
     def saliency(self) -> dict[str, Tensor]:
         """T_w of the prunable layers' weights, by the criterion of the configuration."""
+        return {name: multiplied(scores) for name, scores in self.factored_saliency().items()}
+
+    def factored_saliency(self) -> dict[str, Saliency]:
+        """The same, with products of gradient and weight not multiplied out."""
         names = [layer.name for layer in self.plan.prunable]
-        return score_weights(
+        return factored_scores(
             self.model, self.batches, names, self.config.criterion, seed=self.config.seed
         )
 

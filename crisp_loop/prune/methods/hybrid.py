@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -12,6 +13,7 @@ from crisp_loop.prune.blocks import (
     block_scores,
     choose_columns,
     kept_blocks,
+    mask_and_score,
     rank_columns,
     write_blocks,
 )
@@ -19,6 +21,7 @@ from crisp_loop.prune.config import PruneConfig
 from crisp_loop.prune.methods.base import Setting
 from crisp_loop.prune.nm import nm_mask, to_matrix
 from crisp_loop.prune.plan import Plan, column_weights, pattern_zeros
+from crisp_loop.prune.products import Saliency, multiplied
 from crisp_loop.prune.ste import WeightMask
 
 
@@ -32,27 +35,51 @@ class Hybrid:
         """N:M masks by the given model's scores, for the straight-through fine-tuning."""
         nm = self.setting.config.nm
         if nm.n < nm.m:
-            set_nm_masks(masks, self.setting.saliency(), self.setting.config)
+            setting = self.setting
+            set_nm_masks(masks, setting.factored_saliency(), setting.plan, setting.config)
 
     def prune(self, masks: dict[str, WeightMask], zeros: int) -> dict[str, int]:
         """Score once, then N:M masks, then rank columns; returns K'/B of the hybrid layers."""
         setting = self.setting
-        saliency = setting.saliency()
-        set_nm_masks(masks, saliency, setting.config)
-        return prune_blocks(masks, saliency, setting.plan, setting.config, zeros)
+        saliency = setting.factored_saliency()
+        scores = set_nm_masks(masks, saliency, setting.plan, setting.config)
+        return prune_blocks(masks, scores, setting.plan, setting.config, zeros)
 
 
 def set_nm_masks(
-    masks: dict[str, WeightMask], saliency: dict[str, Tensor], config: PruneConfig
-) -> None:
-    """Keep the N most salient of M, everywhere (Algorithm 1, line 2)."""
+    masks: dict[str, WeightMask],
+    saliency: Mapping[str, Saliency],
+    plan: Plan,
+    config: PruneConfig,
+) -> dict[str, Tensor]:
+    """Keep the N most salient of M, everywhere (Algorithm 1, line 2), and score blocks (line 5).
+
+    Args:
+        masks: Their soft part is overwritten.
+        saliency: Used up: gradients in it may be overwritten.
+        plan: Which layers have blocks.
+        config: N:M, B, and which of the two prunings comes first.
+
+    Returns:
+        Hybrid layer to its block scores, S/B x K/B: over the weights that N:M pruning leaves, or
+        over all where blocks come first.
+    """
+    scores: dict[str, Tensor] = {}
+    hybrid = {layer.name for layer in plan.of_form("hybrid")}
     for name, mask in masks.items():
-        nm_mask(saliency[name], config.nm, out=mask.soft)
+        if name in hybrid and config.order == "nm_first":
+            scores[name] = mask_and_score(saliency[name], config.nm, config.block, mask.soft)
+            continue
+        weights = multiplied(saliency[name])
+        nm_mask(weights, config.nm, out=mask.soft)
+        if name in hybrid:
+            scores[name] = block_scores(weights, config.block)
+    return scores
 
 
 def prune_blocks(
     masks: dict[str, WeightMask],
-    saliency: dict[str, Tensor],
+    scores: Mapping[str, Tensor],
     plan: Plan,
     config: PruneConfig,
     zeros: int,
@@ -63,7 +90,7 @@ def prune_blocks(
         Hybrid layer to the blocks that each of its block-rows keeps, K'/B.
     """
     columns = {
-        layer.name: _rank_columns(layer, masks[layer.name], saliency[layer.name], config)
+        layer.name: _rank_columns(layer, masks[layer.name], scores[layer.name], config)
         for layer in plan.of_form("hybrid")
     }
     zeros_in_blocks = max(0, zeros - pattern_zeros(plan, config))
@@ -74,11 +101,9 @@ def prune_blocks(
 
 
 def _rank_columns(
-    layer: Layer, mask: WeightMask, saliency: Tensor, config: PruneConfig
+    layer: Layer, mask: WeightMask, scores: Tensor, config: PruneConfig
 ) -> RankColumns:
-    """The rank columns of one layer."""
+    """The rank columns of one layer, from its block scores."""
     # Pruned blocks need no mask here: they rank before all others whatever their score.
-    counted = mask.soft if config.order == "nm_first" else None
-    scores = block_scores(saliency, config.block, counted)
     first_of_block = to_matrix(mask.hard[:: config.block])[:, :: config.block]
     return rank_columns(scores, first_of_block, column_weights(layer, config))
