@@ -16,6 +16,7 @@ from crisp_loop.prune.batches import TensorBatches
 from crisp_loop.prune.config import PruneConfig
 from crisp_loop.prune.methods.base import Setting
 from crisp_loop.prune.plan import Form, LayerPlan, Plan, plan_layers
+from crisp_loop.prune.products import Product, Saliency
 from crisp_loop.prune.runtime import runtime_of
 from crisp_loop.prune.ste import WeightMask
 from crisp_loop.prune.task import Task
@@ -81,13 +82,23 @@ class Given(Setting):
     """A setting whose scores are given."""
 
     scores: Mapping[str, Tensor]
+    factored: bool = False
+    """Hand them out as products of a gradient and a weight, as the criterion ``paper`` does."""
 
-    def saliency(self) -> dict[str, Tensor]:
-        return {name: score.clone() for name, score in self.scores.items()}
+    def factored_saliency(self) -> dict[str, Saliency]:
+        return {
+            name: Product(score * -2, torch.full_like(score, 0.5, dtype=torch.float32))
+            if self.factored
+            else score.clone()
+            for name, score in self.scores.items()
+        }
 
 
-def given(plan: Plan, config: PruneConfig, scores: Mapping[str, Tensor]) -> Given:
-    return Given(nn.Identity(), TensorBatches(*samples(), 16, 0), plan, config, scores)
+def given(
+    plan: Plan, config: PruneConfig, scores: Mapping[str, Tensor], factored: bool = False
+) -> Given:
+    batches = TensorBatches(*samples(), 16, 0)
+    return Given(nn.Identity(), batches, plan, config, scores, factored)
 
 
 def weight_shape(layer: Layer) -> tuple[int, ...]:

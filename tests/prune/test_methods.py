@@ -188,7 +188,7 @@ def brute_masks(
 
 
 @settings(max_examples=8, deadline=None)
-@drawn_by(seed=SEEDS, share=st.floats(0.5, 0.75))
+@drawn_by(seed=SEEDS, share=st.floats(0.5, 0.75), factored=st.booleans())
 @pytest.mark.parametrize(
     "changes",
     [
@@ -200,13 +200,15 @@ def brute_masks(
     ],
     ids=str,
 )
-def test_hybrid_masks_are_brute_forces(changes: dict[str, Any], seed: int, share: float) -> None:
+def test_hybrid_masks_are_brute_forces(
+    changes: dict[str, Any], seed: int, share: float, factored: bool
+) -> None:
     config = options(**{"sparsity": 0.75, **changes})
     # Grids 2 x 9 and 1 x 3, and a layer for N:M alone.
     plan = plan_of(a=("hybrid", (32, 16, 3, 3)), b=("hybrid", (16, 48)), c=("nm", (5, 8)))
     scores, masks = drawn(plan, seed), open_masks(plan)
     zeros = round(share * sum(layer.weights for layer in plan.prunable))
-    Hybrid(given(plan, config, scores)).prune(masks, zeros)
+    Hybrid(given(plan, config, scores, factored)).prune(masks, zeros)
     expected = brute_masks(scores, config, zeros, {"a", "b"})
     for name, mask in masks.items():
         assert matrix(mask.keep) == expected[name]
