@@ -63,7 +63,7 @@ def kept_blocks(mask: BoolArray, block: int) -> BoolArray:
     if mask.shape != (grid[0] * block, grid[1] * block):
         missing = [(0, -side % block) for side in mask.shape]
         mask = np.pad(mask, missing)
-    return mask.reshape(grid[0], block, grid[1], block).any(axis=(1, 3))
+    return np.asarray(mask.reshape(grid[0], block, grid[1], block).any(axis=(1, 3)))
 
 
 def sparsity_of(mask: BoolArray, nm: NM, block: int) -> WeightSparsity:
