@@ -243,7 +243,7 @@ def test_the_decoder_printed_in_the_documentation(columns: int, kept: int) -> No
     rng = np.random.default_rng(3)
     mask = hybrid_mask(rng, (2, columns), 16, kept, NM(2, 4), False)
     packed = encode(mask, strange_weights(rng, mask.shape), NM(2, 4), 16)
-    names = {"np": np, "K": columns * 16, "B": 16, "M": 4, "ceil_log2": width_for}
+    names = {"np": np, "S": 32, "K": columns * 16, "B": 16, "M": 4, "ceil_log2": width_for}
     names |= {name: getattr(packed, name) for name in ("values", "block_indices", "offsets")}
     exec(textwrap.dedent(code), names)
     assert names["weight"].tobytes() == packed.decode().tobytes()
