@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -130,9 +131,9 @@ def weights_in_blocks(rows: int, columns: int, block: int, nm: NM) -> Tensor:
         nm: N:M.
     """
     # What is left of each side where a block begins: B or more but for the last one.
-    heights = torch.arange(rows, 0, -block).clamp_(max=block)
-    widths = torch.arange(columns, 0, -block).clamp_(max=block)
-    return torch.outer(heights, widths * nm.n // nm.m)
+    heights = np.minimum(np.arange(rows, 0, -block), block)
+    widths = np.minimum(np.arange(columns, 0, -block), block)
+    return torch.from_numpy(np.outer(heights, widths * nm.n // nm.m))
 
 
 def rank_columns(scores: Tensor, kept: Tensor, block_weights: Tensor) -> RankColumns:
@@ -239,4 +240,5 @@ def write_blocks(kept: Tensor, block: int, mask: Tensor) -> None:
     )
     whole = len(mask) // block
     mask[: whole * block].view(whole, block, *mask.shape[1:]).copy_(row[:whole, None])
-    mask[whole * block :] = row[whole:]
+    if whole < len(kept):
+        mask[whole * block :] = row[whole:]

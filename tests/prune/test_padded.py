@@ -112,7 +112,7 @@ def test_rank_columns_count_real_weights(
     scores = whole(generator, shape)
     mask = nm_mask(scores, nm)
     real = tiles(to_matrix(mask).numpy(), block).sum(axis=(2, 3))
-    counted = weights_in_blocks(*to_matrix(mask).shape, block, nm)
+    counted = weights_in_blocks(shape[0], mask[0].numel(), block, nm)
     assert np.array_equal(counted.numpy(), real)
     sums = block_scores(scores, block, mask)
     layer = rank_columns(sums, torch.ones(sums.shape, dtype=torch.bool), counted)
@@ -150,12 +150,11 @@ def test_per_param_never_prunes_a_rank_before_a_lower_one() -> None:
 
 
 def table_of(weights: dict[str, tuple[int, ...]]) -> LayerTable:
-    layers = tuple(
-        Layer(
-            name, "conv" if len(shape) == 4 else "linear", shape[1], shape[0], shape[2:] or (1, 1)
-        )  # type: ignore[arg-type]
-        for name, shape in weights.items()
-    )
+    layers: list[Layer] = []
+    for name, (outputs, inputs, *kernel) in weights.items():
+        height, width = kernel or (1, 1)
+        kind = "conv" if kernel else "linear"
+        layers.append(Layer(name, kind, inputs, outputs, (height, width)))
     # The first convolution and the last linear layer would stay dense.
     return LayerTable("toy", 0, (Layer("in", "conv", 3, 4), *layers, Layer("out", "linear", 4, 2)))
 
@@ -373,7 +372,7 @@ def test_a_small_network(options: dict[str, Any], tmp_path: Path) -> None:
         assert np.array_equal(back.layers[name], mask)
         report, view = reports[name], matrix_view(mask).astype(bool)
         found = sparsity_of(view, config.nm, config.block)
-        grid = tiles(view, config.block).any(axis=(2, 3))
+        grid = np.asarray(tiles(view, config.block).any(axis=(2, 3)))
         assert (report.form, report.nnz) == ("hybrid", int(mask.sum()))
         assert "padded to" in report.reason
         assert report.block_columns == grid.shape[1]
