@@ -8,7 +8,7 @@ from math import ceil, comb, log2
 from crisp_loop.accelerators.schema import Accelerator, LaneQuantisation, Mode
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.gemm import Gemm
-from crisp_loop.core.pattern import NM
+from crisp_loop.core.pattern import NM, blocks_over
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Problem:
     pattern: NM | None
     """The N:M pattern that the hardware sees; None when it sees none."""
     index_bits: int
-    """Bits of a block index, ceil(log2(K/B)); 0 unless compact."""
+    """Bits of a block index, ceil(log2(K/B)) with K/B rounded up; 0 unless compact."""
     offset_bits: int
     """Bits of an offset inside a group of M; 0 without a pattern."""
     metadata_bits: int
@@ -60,6 +60,9 @@ class Problem:
 def problem_for(accelerator: Accelerator, gemm: Gemm) -> Problem:
     """The problem that ``gemm`` becomes on ``accelerator``.
 
+    A compact problem holds whole blocks: where B does not divide M or K, the padding of kept blocks
+    is computed for nothing, and stored.
+
     Raises:
         CrispLoopError: no mode of the design takes the layer.
     """
@@ -72,12 +75,12 @@ def problem_for(accelerator: Accelerator, gemm: Gemm) -> Problem:
         assert weight.block is not None
         assert weight.kept_blocks is not None
         bounds |= {
-            "R": gemm.groups * gemm.M // weight.block,
+            "R": blocks_over(gemm.groups * gemm.M, weight.block),
             "M": weight.block,
             "Q": weight.kept_blocks,
             "K": weight.block,
         }
-        index_bits = ceil(log2(gemm.K // weight.block))
+        index_bits = ceil(log2(blocks_over(gemm.K, weight.block)))
     values = {
         "pattern": float(pattern.density) if pattern else 1.0,
         "weight": weight.density,

@@ -15,7 +15,9 @@ class WeightSparsity:
     """How the weights of one layer are sparse, counted from its mask.
 
     ``dense``: no zeros. ``nm``: N:M over the whole matrix. ``hybrid``: N:M inside the
-    ``kept_blocks`` B x B blocks that every block-row keeps (K' = kept_blocks * block).
+    ``kept_blocks`` B x B blocks that every block-row keeps (K' = kept_blocks * block). Where B does
+    not divide a side, blocks are those of the matrix padded with zeros; ``nnz`` and ``density``
+    count the matrix alone.
     """
 
     form: Literal["dense", "nm", "hybrid"]

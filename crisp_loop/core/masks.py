@@ -23,7 +23,7 @@ from safetensors.numpy import save_file
 from crisp_loop.core.errors import CrispLoopError, InputError
 from crisp_loop.core.files import parse_yaml, replacing, validated
 from crisp_loop.core.gemm import WeightSparsity
-from crisp_loop.core.pattern import NM, NMField
+from crisp_loop.core.pattern import NM, NMField, blocks_over
 
 FORMAT = "crisp_loop.masks"
 VERSION = 1
@@ -54,6 +54,18 @@ def matrix_view(weight: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
     return np.ascontiguousarray(weight.reshape(weight.shape[0], -1))
 
 
+def kept_blocks(mask: BoolArray, block: int) -> BoolArray:
+    """Which B x B blocks of a mask keep anything, ceil(S/B) x ceil(K/B).
+
+    Where B does not divide a side, the last blocks reach beyond the mask, and nothing is there.
+    """
+    grid = blocks_over(mask.shape[0], block), blocks_over(mask.shape[1], block)
+    if mask.shape != (grid[0] * block, grid[1] * block):
+        missing = [(0, -side % block) for side in mask.shape]
+        mask = np.pad(mask, missing)
+    return np.asarray(mask.reshape(grid[0], block, grid[1], block).any(axis=(1, 3)))
+
+
 def sparsity_of(mask: BoolArray, nm: NM, block: int) -> WeightSparsity:
     """The pattern of one layer's mask, found in the mask itself.
 
@@ -63,8 +75,9 @@ def sparsity_of(mask: BoolArray, nm: NM, block: int) -> WeightSparsity:
         block: B, the block side to look for.
 
     Returns:
-        ``hybrid`` when every block-row keeps the same number of B x B blocks and each kept
-        block is N:M; ``nm`` when all of it is N:M; ``dense`` when nothing is pruned.
+        ``hybrid`` when every block-row keeps the same number of B x B blocks, fewer than all,
+        and each kept block is N:M; ``nm`` when all blocks are kept and N:M; ``dense`` when nothing
+        is pruned. Where B does not divide a side, blocks are those of the mask padded with zeros.
 
     Raises:
         ValueError: the mask follows none of the three; the message says where it breaks.
@@ -84,15 +97,16 @@ def sparsity_of(mask: BoolArray, nm: NM, block: int) -> WeightSparsity:
             f"row {row}, columns {group * nm.m} to {group * nm.m + nm.m - 1} keep"
             f" {group_counts[worst]} weights, more than {nm}"
         )
-    if rows % block == 0 and columns % block == 0:
-        kept = mask.reshape(rows // block, block, columns // block, block).any(axis=(1, 3))
+    # Blocks that cut through groups may be empty in any N:M mask, narrow ones at an edge often.
+    if block % nm.m == 0 or (rows % block == 0 and columns % block == 0):
+        kept = kept_blocks(mask, block)
         per_row = kept.sum(axis=1)
         if per_row.min() != per_row.max():
             raise ValueError(
                 f"block-rows {int(per_row.argmin())} and {int(per_row.argmax())} keep"
                 f" {per_row.min()} and {per_row.max()} blocks; all must keep the same number"
             )
-        if per_row[0] < columns // block:
+        if per_row[0] < kept.shape[1]:
             return WeightSparsity(
                 form="hybrid",
                 nnz=nnz,

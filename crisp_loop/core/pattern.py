@@ -44,6 +44,11 @@ class NM:
         return cls(int(match[1]), int(match[2]))
 
 
+def blocks_over(side: int, block: int) -> int:
+    """Blocks of ``block`` that cover ``side``, the last one possibly in part: ceil(side / B)."""
+    return -(-side // block)
+
+
 def _parse_or_pass(value: Any) -> Any:
     return NM.parse(value) if isinstance(value, str) else value
 

@@ -52,7 +52,7 @@ class Draw:
     def mask(self, rows: int, columns: int, rng: np.random.Generator) -> BoolArray:
         """One mask, bool (rows, columns): N of M in every group, equal blocks a block-row.
 
-        Layers whose sides the block does not divide are N:M only.
+        Layers whose sides the block does not divide are N:M only: drawn masks are never padded.
         """
         choices = list(combinations(range(self.nm.m), self.nm.n))
         patterns = np.zeros((len(choices), self.nm.m), dtype=bool)

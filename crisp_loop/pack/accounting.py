@@ -1,22 +1,26 @@
 """Metadata bits in closed form: the hybrid format, and the formats it is compared with.
 
-All counts are bits of one S x K matrix, values excluded.
+All counts are bits of one S x K matrix, values excluded. The hybrid format pads sides that B does
+not divide, and stores the padding of kept blocks; the others store the matrix as it is.
 """
 
 from __future__ import annotations
 
-from crisp_loop.core.pattern import NM
+from crisp_loop.core.pattern import NM, blocks_over
 from crisp_loop.pack.bits import width_for
 from crisp_loop.pack.hybrid import offset_width
 
 
 def block_index_bits(rows: int, columns: int, block: int, kept_blocks: int) -> int:
-    """S*K'/B^2 words of ceil(log2(K/B)) bits: a block may lie at any of K/B places."""
-    return rows // block * kept_blocks * width_for(columns // block)
+    """S*K'/B^2 words of ceil(log2(K/B)) bits: a block may lie at any of K/B places.
+
+    S/B and K/B are rounded up.
+    """
+    return blocks_over(rows, block) * kept_blocks * width_for(blocks_over(columns, block))
 
 
 def offset_bits(rows: int, kept_columns: int, nm: NM) -> int:
-    """S*K'*N/M words of ceil(log2 M) bits."""
+    """S*K'*N/M words of ceil(log2 M) bits; in the hybrid format, S is a multiple of B."""
     return rows * (kept_columns // nm.m) * nm.n * offset_width(nm)
 
 
@@ -25,7 +29,10 @@ def paper_bits(rows: int, kept_columns: int, nm: NM, block: int | None = None) -
 
     Its block index has floor(log2(K'/B)) bits, which cannot address K/B places, and its offset
     floor(log2 M); :func:`block_index_bits` and :func:`offset_bits` are what storage takes.
+    With blocks, S is rounded up to a multiple of B, as in storage.
     """
+    if block is not None:
+        rows = blocks_over(rows, block) * block
     offsets = rows * (kept_columns // nm.m) * nm.n * _floor_log2(nm.m)
     if block is None or kept_columns == 0:
         return offsets

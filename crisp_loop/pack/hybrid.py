@@ -1,7 +1,9 @@
 """CRISP's weight format: Blocked-ELLPACK block indices and N:M offsets (paper, section III.A).
 
 A weight matrix S x K keeps K'/B blocks of B x B in each block-row, the same number in all of
-them, and N of every M weights inside a kept block. What is stored:
+them, and N of every M weights inside a kept block. A matrix whose sides B does not divide is
+stored as if zeros filled it up at its end; S and K below are then those of the filled matrix, but
+for the shape. What is stored:
 
 * the values, exactly N a group; a group that keeps fewer is filled up with zeros,
 * for each kept block its column in the block grid, ceil(log2(K/B)) bits,
@@ -17,7 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from crisp_loop.core.pattern import NM
+from crisp_loop.core.masks import kept_blocks
+from crisp_loop.core.pattern import NM, blocks_over
 from crisp_loop.pack.bits import Bytes, pack_bits, unpack_bits, width_for
 
 Array = npt.NDArray[np.generic]
@@ -70,13 +73,13 @@ class HybridMatrix:
 
     values: Array
     """[R, B, K'/M, N] with R = S/B block-rows, any dtype; the groups run over the kept blocks
-    from left to right."""
+    from left to right. Places beyond the shape hold 0."""
     block_indices: Bytes
     """Packed words of ceil(log2(K/B)) bits, K'/B a block-row, ascending."""
     offsets: Bytes
     """Packed words of ceil(log2 M) bits, one a value, in the values' order."""
     shape: tuple[int, int]
-    """(S, K)."""
+    """(S, K) of the matrix itself, padding excluded."""
     nm: NM
     block: int
     """B."""
@@ -84,10 +87,16 @@ class HybridMatrix:
     """K'/B."""
 
     @property
+    def grid(self) -> tuple[int, int]:
+        """Block-rows and block-columns, (S/B, K/B)."""
+        rows, columns = self.shape
+        return blocks_over(rows, self.block), blocks_over(columns, self.block)
+
+    @property
     def block_index_bits(self) -> int:
         """Bits of the block indices, padding of the last byte excluded."""
-        rows, columns = self.shape
-        return rows // self.block * self.kept_blocks * width_for(columns // self.block)
+        block_rows, block_columns = self.grid
+        return block_rows * self.kept_blocks * width_for(block_columns)
 
     @property
     def offset_bits(self) -> int:
@@ -100,7 +109,7 @@ class HybridMatrix:
         Raises:
             ValueError: indices that do not ascend or that point outside the matrix.
         """
-        block_rows, block_columns = (side // self.block for side in self.shape)
+        block_rows, block_columns = self.grid
         words = unpack_bits(
             self.block_indices, width_for(block_columns), block_rows * self.kept_blocks
         )
@@ -118,7 +127,7 @@ class HybridMatrix:
         rows, columns = self.shape
         side, kept = self.block, self.kept_blocks
         _check_sides(self.shape, self.nm, side)
-        block_rows, block_columns = rows // side, columns // side
+        block_rows, block_columns = self.grid
         expected = (block_rows, side, kept * side // self.nm.m, self.nm.n)
         if not 0 <= kept <= block_columns or self.values.shape != expected:
             raise ValueError(
@@ -130,7 +139,10 @@ class HybridMatrix:
         blocks[np.arange(block_rows)[:, None], self.indices()] = compact.reshape(
             block_rows, side, kept, side
         ).swapaxes(1, 2)
-        return np.ascontiguousarray(blocks.swapaxes(1, 2)).reshape(rows, columns)
+        padded = blocks.swapaxes(1, 2).reshape(block_rows * side, block_columns * side)
+        if (padded[rows:] != 0).any() or (padded[:, columns:] != 0).any():
+            raise ValueError(f"values lie beyond {rows} x {columns}, where padding is 0")
+        return np.ascontiguousarray(padded[:rows, :columns])
 
 
 def encode_nm(mask: BoolArray, weights: Array, nm: NM) -> NMMatrix:
@@ -156,6 +168,8 @@ def encode_nm(mask: BoolArray, weights: Array, nm: NM) -> NMMatrix:
 def encode(mask: BoolArray, weights: Array, nm: NM, block: int) -> HybridMatrix:
     """Store a hybrid-sparse matrix; a block is kept when its mask keeps anything.
 
+    Where B does not divide a side, the blocks are those of the matrix padded with zeros.
+
     Args:
         mask: S x K, True where kept.
         weights: S x K, any dtype.
@@ -169,8 +183,7 @@ def encode(mask: BoolArray, weights: Array, nm: NM, block: int) -> HybridMatrix:
     _check_pair(mask, weights)
     rows, columns = mask.shape
     _check_sides((rows, columns), nm, block)
-    grid = (rows // block, block, columns // block, block)
-    kept = mask.reshape(grid).any(axis=(1, 3))
+    kept = kept_blocks(mask, block)
     per_row = kept.sum(axis=1)
     if per_row.min() != per_row.max():
         raise ValueError(
@@ -178,22 +191,24 @@ def encode(mask: BoolArray, weights: Array, nm: NM, block: int) -> HybridMatrix:
             f" {per_row.min()} and {per_row.max()} blocks; all must keep the same number"
         )
     count = int(per_row[0])
-    indices = np.nonzero(kept)[1].reshape(grid[0], count)
-    groups = (grid[0], block, count * block // nm.m, nm.m)
+    indices = np.nonzero(kept)[1].reshape(len(kept), count)
+    groups = (len(kept), block, count * block // nm.m, nm.m)
     values, offsets = _gather(
         _compact(mask, indices, block).reshape(groups).astype(np.bool_, copy=False),
         _compact(weights, indices, block).reshape(groups),
         nm,
     )
-    packed = pack_bits(indices, width_for(grid[2]))
+    packed = pack_bits(indices, width_for(kept.shape[1]))
     return HybridMatrix(values, packed, offsets, (rows, columns), nm, block, count)
 
 
 def _compact(matrix: Array, indices: npt.NDArray[np.intp], block: int) -> Array:
-    """The kept blocks of an S x K matrix side by side, [R, B, K'/B, B]."""
-    rows, columns = matrix.shape
-    blocks = matrix.reshape(rows // block, block, columns // block, block).swapaxes(1, 2)
-    kept = blocks[np.arange(rows // block)[:, None], indices]
+    """The kept blocks of an S x K matrix side by side, [R, B, K'/B, B], zeros beyond its sides."""
+    padding = [(0, -side % block) for side in matrix.shape]
+    if any(missing for _, missing in padding):
+        matrix = np.pad(matrix, padding)
+    blocks = matrix.reshape(len(indices), block, -1, block).swapaxes(1, 2)
+    kept = blocks[np.arange(len(indices))[:, None], indices]
     return np.ascontiguousarray(kept.swapaxes(1, 2))
 
 
@@ -237,7 +252,9 @@ def _check_pair(mask: BoolArray, weights: Array) -> None:
 
 def _check_sides(shape: tuple[int, int], nm: NM, block: int) -> None:
     rows, columns = shape
-    if block < 1 or rows % block or columns % block:
+    if block < 1:
         raise ValueError(f"blocks of {block} do not divide {rows} x {columns}")
     if block % nm.m:
         raise ValueError(f"blocks of {block} hold no whole groups of {nm.m}")
+    if columns % nm.m:
+        raise ValueError(f"K = {columns} holds no whole groups of {nm.m}")

@@ -26,8 +26,9 @@ def pack_masks(
     """Store a pruned network in CRISP's format and count its bits.
 
     Each layer's form is found in its mask: ``hybrid`` (Blocked-ELLPACK indices and N:M
-    offsets), ``nm`` (N:M offsets; layers whose sides B does not divide, or that keep all
-    blocks), or ``dense``. Every packed layer is decoded again and compared bit by bit.
+    offsets; blocks of the padded matrix where B does not divide a side), ``nm`` (N:M offsets;
+    layers that keep all blocks), or ``dense``. Every packed layer is decoded again and compared
+    bit by bit.
 
     Args:
         weights: The state dict (.safetensors), a layer's weight under ``<layer>.weight``.

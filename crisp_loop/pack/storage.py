@@ -34,7 +34,8 @@ class LayerStorage:
     nnz: int
     """Weights that the mask keeps."""
     stored_values: int
-    """Values stored: nnz and the zeros that fill groups with fewer than N weights."""
+    """Values stored: nnz and the zeros that fill groups with fewer than N weights, padding of kept
+    blocks included."""
     dense_bits: int
     """The dense layer: S * K weights."""
     value_bits: int

@@ -82,8 +82,10 @@ class PruneConfig(BaseModel):
     min_blocks: int = Field(default=1, ge=1)
     """Collapse guard: blocks that every block-row keeps at least."""
 
-    indivisible: Literal["nm", "dense"] = "nm"
-    """What becomes of layers with a side that B does not divide: N:M alone, or left dense."""
+    indivisible: Literal["nm", "dense", "pad"] = "nm"
+    """What becomes of layers with a side that B does not divide: ``nm``, N:M alone; ``dense``,
+    nothing; ``pad``, blocks as in all others, the matrix seen as filled up with zeros to multiples
+    of B. Only real weights count in the sparsity."""
 
     train_epochs: int = Field(default=15, ge=0)
     """Epochs of the dense training on all classes; unused when weights are given."""

@@ -18,6 +18,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from crisp_loop.core.pattern import blocks_over
+
 Floats = NDArray[np.floating[Any]]
 Booleans = NDArray[np.bool_]
 
@@ -32,14 +34,14 @@ def mask_and_sum(
         weight: w, float32 or float64, finite, of the same shape.
         n: How many of M stay; of equal scores the earlier channel does.
         m: Divides C_in.
-        block: B, which divides S.
+        block: B; the last sum is over fewer rows where it does not divide S.
         mask: Of the same shape; True is written for weights that stay.
 
     Returns:
-        float64, S/B x C_in x (kh * kw).
+        float64, ceil(S/B) x C_in x (kh * kw).
     """
     rows, channels, places = gradient.shape
-    sums = np.zeros((rows // block, channels, places))
+    sums = np.zeros((blocks_over(rows, block), channels, places))
     flat = (rows, channels * places)
     _compiled_for(m, places)(
         gradient.reshape(flat),
@@ -47,7 +49,7 @@ def mask_and_sum(
         n,
         block,
         mask.reshape(flat),
-        sums.reshape(rows // block, -1),
+        sums.reshape(len(sums), -1),
     )
     return sums
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 from crisp_loop.core.errors import CrispLoopError, InputError
 from crisp_loop.core.layers import HEAD, STEM, Layer, LayerTable, roles, unfit
-from crisp_loop.core.pattern import as_fraction
+from crisp_loop.core.pattern import as_fraction, blocks_over
 from crisp_loop.prune.config import MethodName, PruneConfig
 from crisp_loop.prune.schedule import weights_to_prune
 
@@ -25,7 +25,7 @@ class LayerPlan:
     """``hybrid``: N:M inside blocks; ``nm``: N:M alone; ``unstructured``: single weights;
     ``channel``: whole output channels; ``dense``: left alone."""
     reason: str
-    """Why it is not what the method prunes otherwise; empty if it is."""
+    """Why it is not what the method prunes otherwise, or how it is padded; else empty."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def plan_layers(table: LayerTable, config: PruneConfig) -> Plan:
     Dense are: the stem (first layer that runs, if a convolution) and the head (last one, if
     linear) unless asked; grouped and depthwise convolutions; layers whose input channels M does
     not divide; what ``exclude`` names. That holds for every method, so all prune the same layers.
-    N:M only are layers with a side that B does not divide.
+    N:M only are layers with a side that B does not divide, unless they are to be padded.
 
     Raises:
         InputError: ``exclude`` names a layer that is not there, or the sparsity is out of reach.
@@ -88,14 +88,16 @@ def _decide(layer: Layer, config: PruneConfig, role: str) -> tuple[Form, str]:
     form = _FORMS[config.method]
     if form != "hybrid":
         return form, ""
-    alone: Form = "nm" if config.indivisible == "nm" else "dense"
-    if layer.S % block or layer.K % block:
-        return alone, f"blocks of {block} do not divide {layer.S} x {layer.K}"
-    if layer.K // block <= config.min_blocks:
-        blocks = "one block" if block == layer.K else f"{layer.K // block} blocks"
-        stay = "stays" if block == layer.K else "stay"
+    alone: Form = "dense" if config.indivisible == "dense" else "nm"
+    rows, columns = blocks_over(layer.S, block), blocks_over(layer.K, block)
+    sides, padded = f"{layer.S} x {layer.K}", f"{rows * block} x {columns * block}"
+    if sides != padded and config.indivisible != "pad":
+        return alone, f"blocks of {block} do not divide {sides}"
+    if columns <= config.min_blocks:
+        blocks = "one block" if columns == 1 else f"{columns} blocks"
+        stay = "stays" if columns == 1 else "stay"
         return alone, f"each block-row has {blocks} of {block}, which {stay}"
-    return "hybrid", ""
+    return "hybrid", "" if sides == padded else f"{sides} padded to {padded}"
 
 
 _FORMS: dict[MethodName, Form] = {
@@ -111,7 +113,9 @@ _FORMS: dict[MethodName, Form] = {
 
 
 def column_weights(layer: Layer, config: PruneConfig) -> int:
-    """Weights that one rank column of ``layer`` holds after N:M pruning: S * B * N/M."""
+    """Weights that one rank column of ``layer`` holds after N:M pruning, S * B * N/M; fewer where
+    it has some of the narrower blocks at the edge of a padded layer.
+    """
     return layer.S * config.block * config.nm.n // config.nm.m
 
 
@@ -159,10 +163,16 @@ def _check_reachable(plan: Plan, config: PruneConfig) -> None:
 
 
 def _least(entry: LayerPlan, config: PruneConfig) -> int:
-    """The weights that a layer keeps at least."""
+    """The weights that a layer keeps at least.
+
+    In a padded layer, that is when the last, narrower block of every block-row is among those
+    kept. Where scores want others, :func:`~crisp_loop.prune.blocks.choose_columns` may find that
+    it cannot remove as many weights as this promises.
+    """
     layer = entry.layer
+    padding = layer.S * (-layer.K % config.block) * config.nm.n // config.nm.m
     return {
-        "hybrid": column_weights(layer, config) * config.min_blocks,
+        "hybrid": column_weights(layer, config) * config.min_blocks - padding,
         "nm": layer.weights * config.nm.n // config.nm.m,
         "unstructured": 1,
         "channel": layer.K,

@@ -7,6 +7,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from crisp_loop.core.masks import Masks, matrix_view, sparsity_of
+from crisp_loop.core.pattern import blocks_over
 from crisp_loop.prune.config import PruneConfig
 from crisp_loop.prune.finetune import Accuracy
 from crisp_loop.prune.plan import Form, Plan
@@ -32,7 +33,7 @@ class LayerReport:
     name: str
     form: Form
     reason: str
-    """Why the layer is not what the method prunes otherwise; empty if it is."""
+    """Why the layer is not what the method prunes otherwise, or how it is padded; else empty."""
     S: int
     K: int
     nnz: int
@@ -40,11 +41,12 @@ class LayerReport:
     sparsity: float
     """1 - nnz / (S * K)."""
     block_columns: int | None
-    """K/B; None unless hybrid."""
+    """K/B, rounded up in a padded layer; None unless hybrid."""
     kept_blocks: int | None
     """K'/B, blocks that every block-row keeps; None unless hybrid."""
     K_kept: int | None
-    """K'; None unless hybrid, where ``sparsity`` is 1 - K'/K * N/M."""
+    """K', the padding of kept blocks included; None unless hybrid, where ``sparsity`` is
+    1 - K'/K * N/M in a layer without padding."""
 
 
 @dataclass(frozen=True, config=_config)
@@ -118,7 +120,7 @@ def layer_reports(plan: Plan, masks: Masks) -> tuple[LayerReport, ...]:
             # Raises where the mask does not hold the pattern.
             found = sparsity_of(matrix_view(mask).astype(np.bool_), masks.nm, masks.block)
             if entry.form == "hybrid":
-                columns = layer.K // masks.block
+                columns = blocks_over(layer.K, masks.block)
                 kept = columns if found.kept_blocks is None else found.kept_blocks
         reports.append(
             LayerReport(

@@ -158,8 +158,8 @@ def test_refused_masks() -> None:
         encode(uneven, weights, NM(2, 4), 16)
     with pytest.raises(ValueError, match=r"keeps 4 of 4 weights, more than 2:4"):
         encode(np.ones((32, 32), np.bool_), weights, NM(2, 4), 16)
-    with pytest.raises(ValueError, match="blocks of 64 do not divide 32 x 32"):
-        encode(uneven, weights, NM(2, 4), 64)
+    with pytest.raises(ValueError, match="blocks of 0 do not divide 32 x 32"):
+        encode(uneven, weights, NM(2, 4), 0)
     with pytest.raises(ValueError, match="no whole groups of 3"):
         encode(uneven, weights, NM(2, 3), 16)
     with pytest.raises(ValueError, match="K = 32 holds no whole groups of 3"):
@@ -183,7 +183,8 @@ def test_refused_parts() -> None:
     refused("offsets do not ascend below 4", offsets=good.offsets * 0)
     refused("take", offsets=good.offsets[:-1])
     refused("do not make 2 of 5 blocks", kept_blocks=2)
-    refused("do not divide", shape=(32, 81))
+    refused("K = 81 holds no whole groups of 4", shape=(32, 81))
+    refused("values lie beyond 31 x 80", shape=(31, 80))
     with pytest.raises(ValueError, match="has no offsets"):
         replace(encode_nm(mask[:, :1], mask[:, :1], NM(1, 1)), offsets=good.offsets).decode()
     assert isinstance(good, HybridMatrix)
@@ -242,7 +243,7 @@ def test_the_decoder_printed_in_the_documentation(columns: int, kept: int) -> No
     rng = np.random.default_rng(3)
     mask = hybrid_mask(rng, (2, columns), 16, kept, NM(2, 4), False)
     packed = encode(mask, strange_weights(rng, mask.shape), NM(2, 4), 16)
-    names = {"np": np, "K": columns * 16, "B": 16, "M": 4, "ceil_log2": width_for}
+    names = {"np": np, "S": 32, "K": columns * 16, "B": 16, "M": 4, "ceil_log2": width_for}
     names |= {name: getattr(packed, name) for name in ("values", "block_indices", "offsets")}
     exec(textwrap.dedent(code), names)
     assert names["weight"].tobytes() == packed.decode().tobytes()

@@ -135,6 +135,9 @@ def test_matrix_view_is_cores_and_has_an_inverse(seed: int, shape: tuple[int, ..
 
 # ---- blocks ------------------------------------------------------------------------------
 
+ONE = torch.tensor(1)
+"""One weight a block."""
+
 
 @given(seed=SEEDS, rows=st.integers(1, 4), columns=st.integers(1, 6), block=st.sampled_from([2, 4]))
 def test_block_scores_land_on_their_blocks(seed: int, rows: int, columns: int, block: int) -> None:
@@ -152,7 +155,7 @@ def test_each_row_loses_its_r_smallest(
 ) -> None:
     scores = random(seed, rows, columns)
     count = data.draw(st.integers(0, columns - 1))
-    layer = rank_columns(scores, torch.ones(rows, columns, dtype=torch.bool), 1)
+    layer = rank_columns(scores, torch.ones(rows, columns, dtype=torch.bool), ONE)
     kept = kept_blocks(layer, count)
     for i in range(rows):
         smallest = sorted(range(columns), key=lambda j: float(scores[i, j]))[:count]
@@ -166,7 +169,7 @@ def test_planted_minima_on_a_wide_grid() -> None:
     saliency = torch.ones(4, 10)
     saliency[0:2, 6:8] = 0.01
     saliency[2:4, 0:2] = 0.02
-    layer = rank_columns(block_scores(saliency, 2), torch.ones(2, 5, dtype=torch.bool), 4)
+    layer = rank_columns(block_scores(saliency, 2), torch.ones(2, 5, dtype=torch.bool), ONE)
     weights = torch.empty(4, 10, dtype=torch.bool)
     write_blocks(kept_blocks(layer, 1), 2, weights)
     expected = torch.ones(4, 10, dtype=torch.bool)
@@ -184,7 +187,7 @@ def test_masks_nest_and_rows_stay_equal_over_iterations(seed: int, steps: list[i
     for step, more in enumerate(steps):
         # Fresh scores each time; pruned blocks even look attractive.
         scores = random(seed + step, rows, columns) + (~kept) * 10
-        layer = rank_columns(scores, kept, 1)
+        layer = rank_columns(scores, kept, ONE)
         assert layer.pruned == count
         assert layer.scores[:count].eq(0).all()
         assert layer.scores[count:].diff().ge(0).all()
@@ -203,7 +206,9 @@ LAYERS = st.lists(
 def grid(seed: int, shapes: list[tuple[int, int, int]]) -> dict[str, RankColumns]:
     return {
         f"layer{i}": rank_columns(
-            random(seed + i, rows, columns), torch.ones(rows, columns, dtype=torch.bool), weights
+            random(seed + i, rows, columns),
+            torch.ones(rows, columns, dtype=torch.bool),
+            torch.tensor(weights),
         )
         for i, (rows, columns, weights) in enumerate(shapes)
     }
@@ -216,10 +221,10 @@ def test_choice_is_the_global_smallest_prefix(
     norm: str, seed: int, shapes: list[tuple[int, int, int]], share: float
 ) -> None:
     layers = grid(seed, shapes)
-    most = sum((layer.columns - 1) * layer.column_weights for layer in layers.values())
+    most = sum(int(layer.column_weights[:-1].sum()) for layer in layers.values())
     zeros = round(share * most)
     chosen = choose_columns(layers, zeros, norm)  # type: ignore[arg-type]
-    done = sum(chosen[name] * layer.column_weights for name, layer in layers.items())
+    done = sum(int(la.column_weights[: chosen[name]].sum()) for name, la in layers.items())
     assert done >= zeros
     assert all(chosen[name] < layer.columns for name, layer in layers.items())
     # Oracle: take the smallest remaining column anywhere, again and again.
@@ -233,7 +238,7 @@ def test_choice_is_the_global_smallest_prefix(
         ]
         name = min(open_columns)[1]
         expected[name] += 1
-        last = layers[name].column_weights
+        last = int(layers[name].column_weights[expected[name] - 1])
         removed += last
     assert chosen == expected
     assert done - zeros < max(last, 1)
@@ -242,8 +247,8 @@ def test_choice_is_the_global_smallest_prefix(
 def test_budget_counts_weights_and_guard_stops() -> None:
     ones = torch.ones(1, 3, dtype=torch.bool)
     layers = {
-        "big": rank_columns(torch.tensor([[5.0, 6.0, 7.0]]), ones, 100),
-        "small": rank_columns(torch.tensor([[1.0, 2.0, 3.0]]), ones, 1),
+        "big": rank_columns(torch.tensor([[5.0, 6.0, 7.0]]), ones, torch.tensor(100)),
+        "small": rank_columns(torch.tensor([[1.0, 2.0, 3.0]]), ones, torch.tensor(1)),
     }
     assert choose_columns(layers, 2) == {"big": 0, "small": 2}
     assert choose_columns(layers, 3) == {"big": 1, "small": 2}
@@ -256,8 +261,8 @@ def test_norms_change_which_layer_goes_first() -> None:
     kept = torch.ones(1, 2, dtype=torch.bool)
     layers = {
         # A large layer with little saliency a weight, a small one with much.
-        "large": rank_columns(torch.tensor([[4.0, 40.0]]), kept, 100),
-        "small": rank_columns(torch.tensor([[3.0, 4.0]]), kept, 10),
+        "large": rank_columns(torch.tensor([[4.0, 40.0]]), kept, torch.tensor(100)),
+        "small": rank_columns(torch.tensor([[3.0, 4.0]]), kept, torch.tensor(10)),
     }
     assert choose_columns(layers, 1, "none") == {"large": 0, "small": 1}
     assert choose_columns(layers, 1, "per_param") == {"large": 1, "small": 0}

@@ -15,12 +15,13 @@ from crisp_loop.prune.blocks import (
     kept_blocks,
     mask_and_score,
     rank_columns,
+    weights_in_blocks,
     write_blocks,
 )
 from crisp_loop.prune.config import PruneConfig
 from crisp_loop.prune.methods.base import Setting
 from crisp_loop.prune.nm import nm_mask, to_matrix
-from crisp_loop.prune.plan import Plan, column_weights, pattern_zeros
+from crisp_loop.prune.plan import Plan, pattern_zeros
 from crisp_loop.prune.products import Saliency, multiplied
 from crisp_loop.prune.ste import WeightMask
 
@@ -61,8 +62,8 @@ def set_nm_masks(
         config: N:M, B, and which of the two prunings comes first.
 
     Returns:
-        Hybrid layer to its block scores, S/B x K/B: over the weights that N:M pruning leaves, or
-        over all where blocks come first.
+        Hybrid layer to its block scores, ceil(S/B) x ceil(K/B): over the weights that N:M pruning
+        leaves, or over all where blocks come first.
     """
     scores: dict[str, Tensor] = {}
     hybrid = {layer.name for layer in plan.of_form("hybrid")}
@@ -106,4 +107,5 @@ def _rank_columns(
     """The rank columns of one layer, from its block scores."""
     # Pruned blocks need no mask here: they rank before all others whatever their score.
     first_of_block = to_matrix(mask.hard[:: config.block])[:, :: config.block]
-    return rank_columns(scores, first_of_block, column_weights(layer, config))
+    weights = weights_in_blocks(layer.S, layer.K, config.block, config.nm)
+    return rank_columns(scores, first_of_block, weights)
