@@ -38,12 +38,12 @@ from crisp_loop.networks.registry import NETWORKS
 from crisp_loop.prune.batches import as_batches
 from crisp_loop.prune.case import load_case
 from crisp_loop.prune.config import PruneConfig
-from crisp_loop.prune.dense import dense_model
 from crisp_loop.prune.plan import plan_layers
 from crisp_loop.prune.results import layer_reports
-from crisp_loop.prune.runtime import chosen_runtime
-from crisp_loop.prune.task import Task
-from crisp_loop.prune.training import prune_model
+from crisp_loop.prune.training.dense import dense_model
+from crisp_loop.prune.training.prune import prune_model
+from crisp_loop.prune.training.runtime import chosen_runtime
+from crisp_loop.prune.training.task import Task
 
 
 class Series(BaseModel):

@@ -34,10 +34,10 @@ from torch.ao.pruning.sparsifier.weight_norm_sparsifier import WeightNormSparsif
 from crisp_loop.networks.trace import layer_table
 from crisp_loop.prune.config import PruneConfig
 from crisp_loop.prune.methods.hybrid import prune_blocks, set_nm_masks
-from crisp_loop.prune.nm import to_matrix
+from crisp_loop.prune.patterns.nm import to_matrix
 from crisp_loop.prune.plan import Plan, pattern_zeros, plan_layers
-from crisp_loop.prune.products import Product, Saliency, mean_gradient_scores
 from crisp_loop.prune.schedule import kappa, weights_to_prune
+from crisp_loop.prune.scores.products import Product, Saliency, mean_gradient_scores
 from crisp_loop.prune.ste import WeightMask
 
 BOUND = "plain copy of as many bytes"

@@ -15,8 +15,8 @@ from crisp_loop.networks.registry import NETWORKS
 from crisp_loop.networks.registry import network as registered
 from crisp_loop.networks.trace import layer_table
 from crisp_loop.prune.config import PruneConfig
-from crisp_loop.prune.finetune import accuracy
 from crisp_loop.prune.results import Scores
+from crisp_loop.prune.training.finetune import accuracy
 
 
 @dataclass(frozen=True)

@@ -25,10 +25,10 @@ MethodName = Literal["crisp", "blocks", "nm", "unstructured", "channel", "ocap",
 CriterionName = Literal[
     "paper", "mean_abs", "magnitude", "snip", "fisher", "grasp", "synflow", "random"
 ]
-"""The saliency criteria; their formulas are in :mod:`crisp_loop.prune.criteria`."""
+"""The saliency criteria; their formulas are in :mod:`crisp_loop.prune.scores.criteria`."""
 
 AugmentName = Literal["none", "flip_shift"]
-"""Random changes of training images; they are in :mod:`crisp_loop.prune.augment`."""
+"""Random changes of training images; they are in :mod:`crisp_loop.prune.training.augment`."""
 
 
 def decided_by(method: str) -> tuple[str, ...]:

@@ -13,10 +13,10 @@ from crisp_loop.networks.modes import in_mode
 from crisp_loop.networks.trace import layer_table
 from crisp_loop.prune.batches import Batches, TensorBatches, as_batches
 from crisp_loop.prune.config import PruneConfig
-from crisp_loop.prune.finetune import Log
 from crisp_loop.prune.plan import plan_layers
-from crisp_loop.prune.runtime import runtime_of
-from crisp_loop.prune.training import Task, prune_model
+from crisp_loop.prune.training.finetune import Log
+from crisp_loop.prune.training.prune import Task, prune_model
+from crisp_loop.prune.training.runtime import runtime_of
 
 
 def prune_module(

@@ -166,8 +166,9 @@ def _least(entry: LayerPlan, config: PruneConfig) -> int:
     """The weights that a layer keeps at least.
 
     In a padded layer, that is when the last, narrower block of every block-row is among those
-    kept. Where scores want others, :func:`~crisp_loop.prune.blocks.choose_columns` may find that
-    it cannot remove as many weights as this promises.
+    kept. Where scores want others,
+    :func:`~crisp_loop.prune.patterns.blocks.choose_columns` may find that it cannot remove as many
+    weights as this promises.
     """
     layer = entry.layer
     padding = layer.S * (-layer.K % config.block) * config.nm.n // config.nm.m

@@ -9,9 +9,9 @@ from pydantic.dataclasses import dataclass
 from crisp_loop.core.masks import Masks, matrix_view, sparsity_of
 from crisp_loop.core.pattern import blocks_over
 from crisp_loop.prune.config import PruneConfig
-from crisp_loop.prune.finetune import Accuracy
 from crisp_loop.prune.plan import Form, Plan
-from crisp_loop.prune.task import IterationReport
+from crisp_loop.prune.training.finetune import Accuracy
+from crisp_loop.prune.training.task import IterationReport
 
 _config = ConfigDict(extra="forbid")
 

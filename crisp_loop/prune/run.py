@@ -25,13 +25,13 @@ from crisp_loop.prune.batches import as_batches
 from crisp_loop.prune.case import Case, load_case
 from crisp_loop.prune.checkpoints import save_weights
 from crisp_loop.prune.config import PruneConfig
-from crisp_loop.prune.dense import dense_model
 from crisp_loop.prune.plan import plan_layers
 from crisp_loop.prune.results import PruneSummary, Sources, layer_reports
-from crisp_loop.prune.resume import Checkpoint
-from crisp_loop.prune.runtime import Runtime, chosen_runtime
-from crisp_loop.prune.task import Task
-from crisp_loop.prune.training import finetune, prune_model
+from crisp_loop.prune.training.dense import dense_model
+from crisp_loop.prune.training.prune import finetune, prune_model
+from crisp_loop.prune.training.resume import Checkpoint
+from crisp_loop.prune.training.runtime import Runtime, chosen_runtime
+from crisp_loop.prune.training.task import Task
 
 
 def prune_network(

@@ -16,10 +16,10 @@ from crisp_loop.prune.batches import TensorBatches
 from crisp_loop.prune.config import PruneConfig
 from crisp_loop.prune.methods.base import Setting
 from crisp_loop.prune.plan import Form, LayerPlan, Plan, plan_layers
-from crisp_loop.prune.products import Product, Saliency
-from crisp_loop.prune.runtime import runtime_of
+from crisp_loop.prune.scores.products import Product, Saliency
 from crisp_loop.prune.ste import WeightMask
-from crisp_loop.prune.task import Task
+from crisp_loop.prune.training.runtime import runtime_of
+from crisp_loop.prune.training.task import Task
 
 T = TypeVar("T")
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from prune_cases import net, options, task_of
 from torch import Tensor
 
-from crisp_loop.prune.augment import AUGMENTATIONS, flip_shift
-from crisp_loop.prune.training import prune_model
+from crisp_loop.prune.training.augment import AUGMENTATIONS, flip_shift
+from crisp_loop.prune.training.prune import prune_model
 
 
 def all_crops(image: Tensor) -> list[Tensor]:

@@ -16,8 +16,8 @@ from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.networks.registry import build
 from crisp_loop.networks.trace import layer_table
 from crisp_loop.prune.batches import Batches, TensorBatches
-from crisp_loop.prune.channel_scores import capnn, filter_saliency, firing_rates, ocap
-from crisp_loop.prune.saliency import score_weights
+from crisp_loop.prune.scores.channel import capnn, filter_saliency, firing_rates, ocap
+from crisp_loop.prune.scores.saliency import score_weights
 
 
 class Parts:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crisp_loop.core.errors import CrispLoopError
-from crisp_loop.prune.channels import choose_channels
+from crisp_loop.prune.patterns.channels import choose_channels
 
 LAYERS = st.lists(
     # Few values, so that ties within and between layers are frequent.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.networks.registry import build
 from crisp_loop.networks.trace import layer_table
-from crisp_loop.prune.feature_maps import watch_feature_maps
+from crisp_loop.prune.scores.feature_maps import watch_feature_maps
 
 
 def seen(

@@ -12,13 +12,16 @@ from torch import Tensor, nn
 
 from crisp_loop.datasets.split import Dataset, Split
 from crisp_loop.networks.registry import NETWORKS, Network
-from crisp_loop.prune.blocks import block_scores, kept_blocks, rank_columns
 from crisp_loop.prune.methods.hybrid import Hybrid
 from crisp_loop.prune.module import prune_module
-from crisp_loop.prune.nm import nm_mask, to_matrix
+from crisp_loop.prune.patterns.blocks import block_scores, kept_blocks, rank_columns
+from crisp_loop.prune.patterns.nm import nm_mask, to_matrix
 from crisp_loop.prune.run import prune_network
 from crisp_loop.prune.ste import WeightMask
-from crisp_loop.prune.training import prune_model
+from crisp_loop.prune.training.prune import prune_model
+
+ONE_EACH = torch.ones(1, dtype=torch.int64)
+"""Every block counts as one weight."""
 
 
 def test_block_scores_without_a_transpose() -> None:
@@ -39,7 +42,9 @@ def test_block_scores_without_a_transpose() -> None:
     worst = right.argmin(dim=1)
     assert not torch.equal(mistaken.argmin(dim=1), worst)
     kept = torch.ones(rows, columns, dtype=torch.bool)
-    found = kept_blocks(rank_columns(block_scores(scores, block), kept, 1), 1)
+    found = kept_blocks(
+        rank_columns(block_scores(scores, block), kept, torch.ones(1, dtype=torch.int64)), 1
+    )
     assert torch.equal((~found).int().argmax(dim=1), worst)
 
 
@@ -58,7 +63,7 @@ def test_row_counts_that_drift_apart() -> None:
             rest = sorted(j for j in range(columns) if expected[i, j])
             rest.sort(key=lambda j, row=scores[i]: float(row[j]))
             expected[i, rest[: count - (columns - len(rest))]] = False
-        ours = kept_blocks(rank_columns(scores, ours, 1), count)
+        ours = kept_blocks(rank_columns(scores, ours, ONE_EACH), count)
         assert torch.equal(ours, expected)
         assert ours.sum(dim=1).tolist() == [columns - count] * rows
     assert len(set(mistaken.sum(dim=1).tolist())) > 1

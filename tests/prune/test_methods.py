@@ -36,7 +36,7 @@ from crisp_loop.prune.module import prune_module
 from crisp_loop.prune.plan import Plan, column_weights, counted_weights, plan_layers
 from crisp_loop.prune.schedule import kappa, weights_to_prune
 from crisp_loop.prune.ste import WeightMask, latent_weight
-from crisp_loop.prune.training import prune_model
+from crisp_loop.prune.training.prune import prune_model
 
 SEEDS = st.integers(0, 2**31 - 1)
 

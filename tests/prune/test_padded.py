@@ -18,7 +18,9 @@ from crisp_loop.core.layers import Layer, LayerTable
 from crisp_loop.core.masks import Masks, load_masks, matrix_view, save_masks, sparsity_of
 from crisp_loop.core.pattern import NM
 from crisp_loop.networks.trace import layer_table
-from crisp_loop.prune.blocks import (
+from crisp_loop.prune.config import PruneConfig
+from crisp_loop.prune.methods.hybrid import prune_blocks, set_nm_masks
+from crisp_loop.prune.patterns.blocks import (
     block_scores,
     choose_columns,
     kept_blocks,
@@ -27,12 +29,10 @@ from crisp_loop.prune.blocks import (
     weights_in_blocks,
     write_blocks,
 )
-from crisp_loop.prune.config import PruneConfig
-from crisp_loop.prune.methods.hybrid import prune_blocks, set_nm_masks
-from crisp_loop.prune.nm import nm_mask, to_matrix
+from crisp_loop.prune.patterns.nm import nm_mask, to_matrix
 from crisp_loop.prune.plan import Plan, column_weights, pattern_zeros, plan_layers
-from crisp_loop.prune.products import Product
 from crisp_loop.prune.results import layer_reports
+from crisp_loop.prune.scores.products import Product
 from crisp_loop.prune.ste import WeightMask
 
 Array = np.ndarray[Any, Any]
@@ -76,7 +76,7 @@ def test_block_scores_are_those_of_the_padded_matrix(
     matrix = matrix_view((scores * keep).numpy())
     with pytest.MonkeyPatch.context() as patch:
         if not cached:  # several parts even of a small layer
-            patch.setattr("crisp_loop.prune.nm._CACHED", 1)
+            patch.setattr("crisp_loop.prune.patterns.nm._CACHED", 1)
         found = block_scores(scores, block, keep)
     assert np.array_equal(found.numpy(), tiles(matrix, block).sum(axis=(2, 3)))
 

@@ -25,7 +25,7 @@ from crisp_loop.networks.trace import layer_table
 from crisp_loop.prune.config import PruneConfig
 from crisp_loop.prune.module import prune_module
 from crisp_loop.prune.run import prune_network
-from crisp_loop.prune.saliency import score_weights
+from crisp_loop.prune.scores.saliency import score_weights
 
 QUICK = PruneConfig(
     train_epochs=1, ste_epochs=1, iteration_epochs=0, final_epochs=0, iterations=1,

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crisp_loop.core.pattern import NM
-from crisp_loop.prune import blocks, kernels
-from crisp_loop.prune.blocks import block_scores, mask_and_score
-from crisp_loop.prune.nm import nm_mask
-from crisp_loop.prune.products import Product, multiplied
+from crisp_loop.prune.patterns import blocks, kernels
+from crisp_loop.prune.patterns.blocks import block_scores, mask_and_score
+from crisp_loop.prune.patterns.nm import nm_mask
+from crisp_loop.prune.scores.products import Product, multiplied
 
 
 def drawn(

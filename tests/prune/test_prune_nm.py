@@ -15,7 +15,8 @@ from crisp_loop.core.errors import CrispLoopError, InputError
 from crisp_loop.core.files import validated
 from crisp_loop.core.masks import matrix_view
 from crisp_loop.core.pattern import NM
-from crisp_loop.prune.blocks import (
+from crisp_loop.prune.config import PruneConfig
+from crisp_loop.prune.patterns.blocks import (
     RankColumns,
     block_scores,
     choose_columns,
@@ -24,8 +25,7 @@ from crisp_loop.prune.blocks import (
     rank_columns,
     write_blocks,
 )
-from crisp_loop.prune.config import PruneConfig
-from crisp_loop.prune.nm import from_matrix, nm_mask, to_matrix
+from crisp_loop.prune.patterns.nm import from_matrix, nm_mask, to_matrix
 from crisp_loop.prune.schedule import kappa, weights_to_prune
 
 SEEDS = st.integers(0, 2**31 - 1)
@@ -95,7 +95,7 @@ def test_comparing_pairs_is_a_stable_sort(
     expected = sorted_nm_mask(scores, nm)
     out = torch.zeros(shape, dtype=torch.bool)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("crisp_loop.prune.nm._CACHED", cached)
+        patch.setattr("crisp_loop.prune.patterns.nm._CACHED", cached)
         assert torch.equal(nm_mask(scores, nm), expected)
         assert nm_mask(scores, nm, out=out) is out
     assert torch.equal(out, expected)
@@ -113,7 +113,7 @@ def test_blocks_of_the_weight_layout_are_those_of_the_matrix(
     rows, columns = matrix.shape
     expected = matrix.reshape(rows // block, block, columns // block, block).sum(dim=(1, 3))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("crisp_loop.prune.nm._CACHED", cached)
+        patch.setattr("crisp_loop.prune.patterns.nm._CACHED", cached)
         assert torch.equal(block_scores(scores, block, keep), expected)
     kept = random(seed + 1, *expected.shape) > 0.5
     mask = torch.empty(shape, dtype=torch.bool)

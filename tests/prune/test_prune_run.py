@@ -28,14 +28,14 @@ from crisp_loop.networks.trace import layer_table
 from crisp_loop.prune.batches import as_batches
 from crisp_loop.prune.checkpoints import load_weights, save_weights
 from crisp_loop.prune.config import PruneConfig
-from crisp_loop.prune.finetune import accuracy
-from crisp_loop.prune.iterate import iterate
 from crisp_loop.prune.module import prune_module
 from crisp_loop.prune.plan import column_weights, plan_layers
 from crisp_loop.prune.results import PruneSummary
 from crisp_loop.prune.run import prune_network
-from crisp_loop.prune.runtime import runtime_of
-from crisp_loop.prune.task import Task
+from crisp_loop.prune.training.finetune import accuracy
+from crisp_loop.prune.training.iterate import iterate
+from crisp_loop.prune.training.runtime import runtime_of
+from crisp_loop.prune.training.task import Task
 
 QUICK = PruneConfig(
     train_epochs=4, ste_epochs=1, iteration_epochs=1, final_epochs=3, train_lr=0.05, seed=1

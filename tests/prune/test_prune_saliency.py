@@ -13,8 +13,8 @@ from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.networks.registry import build
 from crisp_loop.prune.batches import TensorBatches, as_batches
 from crisp_loop.prune.config import CriterionName
-from crisp_loop.prune.criteria import CRITERIA
-from crisp_loop.prune.saliency import score_weights
+from crisp_loop.prune.scores.criteria import CRITERIA
+from crisp_loop.prune.scores.saliency import score_weights
 from crisp_loop.prune.ste import masked_weights
 
 NAMES: tuple[CriterionName, ...] = get_args(CriterionName)

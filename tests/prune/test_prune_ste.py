@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from crisp_loop.prune.batches import TensorBatches
-from crisp_loop.prune.finetune import Recipe, train
-from crisp_loop.prune.runtime import Runtime
 from crisp_loop.prune.ste import freeze, latent_weight, masked_weights, zero_masked
+from crisp_loop.prune.training.finetune import Recipe, train
+from crisp_loop.prune.training.runtime import Runtime
 
 CPU = Runtime(torch.device("cpu"))
 

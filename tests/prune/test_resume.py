@@ -21,10 +21,10 @@ from crisp_loop.networks.registry import build
 from crisp_loop.prune.checkpoints import save_weights
 from crisp_loop.prune.config import PruneConfig
 from crisp_loop.prune.results import PruneSummary
-from crisp_loop.prune.resume import Checkpoint, Snapshot
 from crisp_loop.prune.run import prune_network
-from crisp_loop.prune.task import Outcome
-from crisp_loop.prune.training import prune_model
+from crisp_loop.prune.training.prune import prune_model
+from crisp_loop.prune.training.resume import Checkpoint, Snapshot
+from crisp_loop.prune.training.task import Outcome
 
 T = TypeVar("T")
 
@@ -220,7 +220,7 @@ def test_the_stage_goes_on(
     phase: str, epoch: int, left: str, said: str, whole: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("crisp_loop.prune.dense.EVERY", 0.0)
+    monkeypatch.setattr("crisp_loop.prune.training.dense.EVERY", 0.0)
     folder = tmp_path / "prune"
     with pytest.raises(Killed):
         stage(tmp_path, progress=Killing(phase, epoch))

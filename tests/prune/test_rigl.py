@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from crisp_loop.core.layers import Layer
 from crisp_loop.prune.batches import Batches
 from crisp_loop.prune.config import PruneConfig
-from crisp_loop.prune.rigl import erdos_renyi_kernel, exchanged
 from crisp_loop.prune.ste import WeightMask
-from crisp_loop.prune.training import prune_model
+from crisp_loop.prune.training.prune import prune_model
+from crisp_loop.prune.training.rigl import erdos_renyi_kernel, exchanged
 
 SIDES = st.integers(1, 12)
 LAYERS = st.lists(st.tuples(SIDES, SIDES, st.integers(0, 3), st.integers(1, 3)), min_size=1)

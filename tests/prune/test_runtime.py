@@ -14,12 +14,17 @@ from prune_cases import net, options, samples, state_of, task_of
 from crisp_loop.core.errors import InputError
 from crisp_loop.core.masks import matrix_view, sparsity_of
 from crisp_loop.prune.batches import TensorBatches
-from crisp_loop.prune.finetune import Recipe, train
 from crisp_loop.prune.methods.base import Setting
 from crisp_loop.prune.module import prune_module
 from crisp_loop.prune.run import prune_network
-from crisp_loop.prune.runtime import PlacedBatches, Runtime, chosen_runtime, runtime_of
-from crisp_loop.prune.training import prune_model
+from crisp_loop.prune.training.finetune import Recipe, train
+from crisp_loop.prune.training.prune import prune_model
+from crisp_loop.prune.training.runtime import (
+    PlacedBatches,
+    Runtime,
+    chosen_runtime,
+    runtime_of,
+)
 
 CPU = torch.device("cpu")
 needs_cuda = pytest.mark.skipif(

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from crisp_loop.prune.batches import Batches
 from crisp_loop.prune.config import PruneConfig
 from crisp_loop.prune.plan import Plan
-from crisp_loop.prune.products import Saliency, multiplied
-from crisp_loop.prune.saliency import factored_scores
+from crisp_loop.prune.scores.products import Saliency, multiplied
+from crisp_loop.prune.scores.saliency import factored_scores
 from crisp_loop.prune.ste import WeightMask
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from crisp_loop.prune.channel_scores import capnn, filter_saliency, ocap
-from crisp_loop.prune.channels import choose_channels
 from crisp_loop.prune.methods.base import Setting
+from crisp_loop.prune.patterns.channels import choose_channels
+from crisp_loop.prune.scores.channel import capnn, filter_saliency, ocap
 from crisp_loop.prune.ste import WeightMask
 
 ChannelScores = Callable[[Setting], dict[str, Tensor]]
@@ -59,12 +59,12 @@ def by_saliency(setting: Setting) -> dict[str, Tensor]:
 
 
 def by_ocap(setting: Setting) -> dict[str, Tensor]:
-    """:func:`~crisp_loop.prune.channel_scores.ocap` of the prunable layers."""
+    """:func:`~crisp_loop.prune.scores.channel.ocap` of the prunable layers."""
     names = [layer.name for layer in setting.plan.prunable]
     return ocap(setting.model, setting.batches, names)
 
 
 def by_capnn(setting: Setting) -> dict[str, Tensor]:
-    """:func:`~crisp_loop.prune.channel_scores.capnn` of the prunable layers."""
+    """:func:`~crisp_loop.prune.scores.channel.capnn` of the prunable layers."""
     names = [layer.name for layer in setting.plan.prunable]
     return capnn(setting.model, setting.batches, names, dict(setting.config.usage) or None)

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from crisp_loop.core.layers import Layer
-from crisp_loop.prune.blocks import (
+from crisp_loop.prune.config import PruneConfig
+from crisp_loop.prune.methods.base import Setting
+from crisp_loop.prune.patterns.blocks import (
     RankColumns,
     block_scores,
     choose_columns,
@@ -18,11 +20,9 @@ from crisp_loop.prune.blocks import (
     weights_in_blocks,
     write_blocks,
 )
-from crisp_loop.prune.config import PruneConfig
-from crisp_loop.prune.methods.base import Setting
-from crisp_loop.prune.nm import nm_mask, to_matrix
+from crisp_loop.prune.patterns.nm import nm_mask, to_matrix
 from crisp_loop.prune.plan import Plan, pattern_zeros
-from crisp_loop.prune.products import Saliency, multiplied
+from crisp_loop.prune.scores.products import Saliency, multiplied
 from crisp_loop.prune.ste import WeightMask
 
 

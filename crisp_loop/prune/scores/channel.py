@@ -1,7 +1,8 @@
 """Scores of whole output channels (filters): what class-aware channel pruning ranks by.
 
 Every function gives one float64 tensor (S,) a layer, S its output channels; **bigger means
-keep**, never negative. :func:`crisp_loop.prune.channels.choose_channels` turns scores into masks.
+keep**, never negative. :func:`crisp_loop.prune.patterns.channels.choose_channels` turns scores
+into masks.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from torch import Tensor, nn
 
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.prune.batches import Batches
-from crisp_loop.prune.feature_maps import watch_feature_maps
-from crisp_loop.prune.generators import generators_kept
+from crisp_loop.prune.scores.feature_maps import watch_feature_maps
+from crisp_loop.prune.scores.generators import generators_kept
 
 
 def ocap(
@@ -40,7 +41,7 @@ def ocap(
 
     Equally strong channels do not beat each other: they share the lower rank and go or stay
     together. Where no channel passes, OCAP keeps the first one, and
-    :func:`crisp_loop.prune.channels.choose_channels` the best.
+    :func:`crisp_loop.prune.patterns.channels.choose_channels` the best.
 
     From the authors' code are: the strength, the L2 norm over positions of LeakyReLU of the
     *batch norm's* output (the layer's own where there is none), so strongly negative maps
@@ -234,7 +235,7 @@ def filter_saliency(saliency: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     Args:
         saliency: Layer name to T_w in the weight's layout (S, ...), as
-            :func:`crisp_loop.prune.saliency.score_weights` returns it.
+            :func:`crisp_loop.prune.scores.saliency.score_weights` returns it.
 
     Returns:
         Layer name to float64 (S,).

@@ -12,9 +12,9 @@ from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.networks.modes import in_mode
 from crisp_loop.prune.batches import Batches
 from crisp_loop.prune.config import CriterionName
-from crisp_loop.prune.criteria import CRITERIA, Subject
-from crisp_loop.prune.generators import generators_kept
-from crisp_loop.prune.products import Saliency, is_finite, multiplied
+from crisp_loop.prune.scores.criteria import CRITERIA, Subject
+from crisp_loop.prune.scores.generators import generators_kept
+from crisp_loop.prune.scores.products import Saliency, is_finite, multiplied
 from crisp_loop.prune.ste import WeightMask, latent_weight
 
 
@@ -39,7 +39,7 @@ def score_weights(
         model: Any module with the layers ``names``.
         batches: Samples of the user's classes only.
         names: Qualified names of conv and linear layers.
-        criterion: A name of :data:`crisp_loop.prune.criteria.CRITERIA`.
+        criterion: A name of :data:`crisp_loop.prune.scores.criteria.CRITERIA`.
         seed: For the criterion ``random``.
 
     Returns:

@@ -21,9 +21,9 @@ from torch.nn.functional import pad
 
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.pattern import NM, blocks_over
-from crisp_loop.prune import kernels
-from crisp_loop.prune.nm import from_matrix, nm_mask, rows_at_once, to_matrix
-from crisp_loop.prune.products import Product, Saliency, multiplied
+from crisp_loop.prune.patterns import kernels
+from crisp_loop.prune.patterns.nm import from_matrix, nm_mask, rows_at_once, to_matrix
+from crisp_loop.prune.scores.products import Product, Saliency, multiplied
 
 ScoreNorm = Literal["none", "mean", "per_param"]
 
@@ -77,7 +77,7 @@ def block_scores(saliency: Tensor, block: int, keep: Tensor | None = None) -> Te
 
 
 def mask_and_score(saliency: Saliency, nm: NM, block: int, out: Tensor) -> Tensor:
-    """:func:`~crisp_loop.prune.nm.nm_mask`, then :func:`block_scores` of what it keeps.
+    """:func:`~crisp_loop.prune.patterns.nm.nm_mask`, then :func:`block_scores` of what it keeps.
 
     On a CPU one pass over memory does both for a product; all else goes through torch.
 

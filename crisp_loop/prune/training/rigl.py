@@ -14,11 +14,11 @@ from torch import Tensor
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.layers import Layer
 from crisp_loop.core.pattern import as_fraction
-from crisp_loop.prune.finetune import Recipe, Step, train
 from crisp_loop.prune.plan import counted_weights
 from crisp_loop.prune.schedule import weights_to_prune
 from crisp_loop.prune.ste import WeightMask, latent_weight, masked_weights, zero_masked
-from crisp_loop.prune.task import Outcome, Task
+from crisp_loop.prune.training.finetune import Recipe, Step, train
+from crisp_loop.prune.training.task import Outcome, Task
 
 LAST_CHANGE = 0.75
 """Share of the steps after which masks stay (the paper's T_end)."""

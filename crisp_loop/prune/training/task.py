@@ -10,11 +10,11 @@ from crisp_loop.core.masks import Masks
 from crisp_loop.core.progress import Progress, Quiet
 from crisp_loop.prune.batches import Batches
 from crisp_loop.prune.config import PruneConfig
-from crisp_loop.prune.finetune import Log
 from crisp_loop.prune.plan import Plan, counted_weights
-from crisp_loop.prune.resume import Checkpoint
-from crisp_loop.prune.runtime import Runtime
 from crisp_loop.prune.ste import WeightMask
+from crisp_loop.prune.training.finetune import Log
+from crisp_loop.prune.training.resume import Checkpoint
+from crisp_loop.prune.training.runtime import Runtime
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from crisp_loop.networks.registry import build
 from crisp_loop.prune.batches import TensorBatches
 from crisp_loop.prune.checkpoints import load_weights, read_header, save_weights
 from crisp_loop.prune.config import PruneConfig
-from crisp_loop.prune.finetune import Log, Recipe, train
-from crisp_loop.prune.resume import Checkpoint
-from crisp_loop.prune.runtime import Runtime
+from crisp_loop.prune.training.finetune import Log, Recipe, train
+from crisp_loop.prune.training.resume import Checkpoint
+from crisp_loop.prune.training.runtime import Runtime
 
 EVERY = 20.0
 """Seconds between two writes of a training's state: small networks would do little else."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from crisp_loop.prune.finetune import Recipe, train
-from crisp_loop.prune.iterate import iterate
-from crisp_loop.prune.rigl import rigl
-from crisp_loop.prune.task import Outcome, Task
+from crisp_loop.prune.training.finetune import Recipe, train
+from crisp_loop.prune.training.iterate import iterate
+from crisp_loop.prune.training.rigl import rigl
+from crisp_loop.prune.training.task import Outcome, Task
 
 TRAININGS: Mapping[str, Callable[[Task], Outcome]] = {
     "iterative": iterate,

@@ -6,15 +6,20 @@ from dataclasses import asdict, replace
 
 from torch import Tensor
 
-from crisp_loop.prune.finetune import Log, Recipe, train
 from crisp_loop.prune.methods import method_for
 from crisp_loop.prune.methods.base import Setting
 from crisp_loop.prune.plan import counted_weights, pattern_zeros
-from crisp_loop.prune.resume import Snapshot, generator_states, restore_generators, under
-from crisp_loop.prune.runtime import PlacedBatches
 from crisp_loop.prune.schedule import kappa, weights_to_prune
 from crisp_loop.prune.ste import WeightMask, freeze, masked_weights, zero_masked
-from crisp_loop.prune.task import IterationReport, Outcome, Task
+from crisp_loop.prune.training.finetune import Log, Recipe, train
+from crisp_loop.prune.training.resume import (
+    Snapshot,
+    generator_states,
+    restore_generators,
+    under,
+)
+from crisp_loop.prune.training.runtime import PlacedBatches
+from crisp_loop.prune.training.task import IterationReport, Outcome, Task
 
 
 def iterate(task: Task) -> Outcome:

@@ -4,7 +4,7 @@ A criterion is a function from a :class:`Subject` to one float64 tensor a layer,
 own layout (O, I, kh, kw or O, I), or its factors: T_w, **bigger means keep**, never negative,
 because pruning sums T_w over blocks. :data:`CRITERIA` names them all. They are pure formulas; that
 scoring leaves no trace in the model is the business of
-:func:`crisp_loop.prune.saliency.score_weights`, which calls them in evaluation mode.
+:func:`crisp_loop.prune.scores.saliency.score_weights`, which calls them in evaluation mode.
 
 Notation: w the weights, L_i the cross entropy of sample i over all outputs of the model,
 g_i = dL_i/dw, g = mean over samples of g_i, H the Hessian of the mean loss.
@@ -24,7 +24,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from crisp_loop.networks.tensors import places_of_tensors
 from crisp_loop.prune.batches import Batches
 from crisp_loop.prune.config import CriterionName
-from crisp_loop.prune.products import Product, Saliency, multiplied
+from crisp_loop.prune.scores.products import Product, Saliency, multiplied
 from crisp_loop.prune.ste import WeightMask
 
 

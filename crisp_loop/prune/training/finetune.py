@@ -14,17 +14,17 @@ from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.progress import Progress, Quiet
 from crisp_loop.datasets.split import Split
 from crisp_loop.networks.modes import in_mode
-from crisp_loop.prune.augment import AUGMENTATIONS
 from crisp_loop.prune.batches import Batches
 from crisp_loop.prune.config import AugmentName, PruneConfig
-from crisp_loop.prune.resume import (
+from crisp_loop.prune.training.augment import AUGMENTATIONS
+from crisp_loop.prune.training.resume import (
     Checkpoint,
     Snapshot,
     generator_states,
     restore_generators,
     under,
 )
-from crisp_loop.prune.runtime import PlacedBatches, Runtime
+from crisp_loop.prune.training.runtime import PlacedBatches, Runtime
 
 Log = Callable[[dict[str, object]], None]
 """Takes one line of ``log.jsonl``."""

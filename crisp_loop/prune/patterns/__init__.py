@@ -1,0 +1,1 @@
+"""Patterns of pruned weights, and the rules by which scores become one: N:M, blocks, channels."""
