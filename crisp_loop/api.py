@@ -4,7 +4,7 @@
 
     import crisp_loop.api as crisp
 
-    masks = crisp.prune(model, loader, crisp.PruneConfig(nm="2:4", sparsity=0.9))
+    masks = crisp.prune(model, loader, crisp.CrispConfig(nm=crisp.NM(2, 4), sparsity=0.9))
     crisp.save_masks(path, masks)
 
 :func:`prune` prunes and fine-tunes a model in place; :func:`save_masks` and :func:`load_masks`
@@ -18,14 +18,14 @@ from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.masks import Masks, load_masks, save_masks
 from crisp_loop.core.pattern import NM
 from crisp_loop.prune.apply import apply_masks, freeze_masks, masks_of
-from crisp_loop.prune.config import PruneConfig
+from crisp_loop.prune.config import PruneConfig as CrispConfig
 from crisp_loop.prune.module import prune_module as prune
 
 __all__ = [
     "NM",
+    "CrispConfig",
     "CrispLoopError",
     "Masks",
-    "PruneConfig",
     "apply_masks",
     "freeze_masks",
     "load_masks",

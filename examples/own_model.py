@@ -47,7 +47,7 @@ model = network()
 train(model, images[train_part], labels[train_part], epochs=8)
 report("dense", model, *held_out)
 
-masks = crisp.prune(model, own, crisp.PruneConfig(nm="2:4", block=16, sparsity=0.85))
+masks = crisp.prune(model, own, crisp.CrispConfig(nm=crisp.NM(2, 4), block=16, sparsity=0.85))
 report("pruned", model, *held_out)
 path = Path("runs/own_model/masks.safetensors")
 crisp.save_masks(path, masks)

@@ -453,7 +453,7 @@ def test_masks_of_a_pruned_model_are_those_that_pruning_returned() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 64), nn.Linear(64, 3))
     data = torch.randn(24, 16), torch.arange(24) % 3
-    config = crisp.PruneConfig(
+    config = crisp.CrispConfig(
         sparsity=0.8, iterations=1, ste_epochs=1, iteration_epochs=1, final_epochs=1
     )
     masks = crisp.prune(model, data, config)
