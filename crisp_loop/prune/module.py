@@ -15,8 +15,9 @@ from crisp_loop.prune.batches import Batches, TensorBatches, as_batches
 from crisp_loop.prune.config import PruneConfig
 from crisp_loop.prune.plan import plan_layers
 from crisp_loop.prune.training.finetune import Log
-from crisp_loop.prune.training.prune import Task, prune_model
+from crisp_loop.prune.training.prune import prune_model
 from crisp_loop.prune.training.runtime import runtime_of
+from crisp_loop.prune.training.task import Task
 
 
 def prune_module(

@@ -11,7 +11,7 @@ from crisp_loop.prune.methods.base import Setting
 from crisp_loop.prune.plan import counted_weights, pattern_zeros
 from crisp_loop.prune.schedule import kappa, weights_to_prune
 from crisp_loop.prune.ste import WeightMask, freeze, masked_weights, zero_masked
-from crisp_loop.prune.training.finetune import Log, Recipe, train
+from crisp_loop.prune.training.finetune import Log
 from crisp_loop.prune.training.resume import (
     Snapshot,
     generator_states,
@@ -35,19 +35,6 @@ def iterate(task: Task) -> Outcome:
     config, model = task.config, task.model
     placed = PlacedBatches(task.batches, task.runtime)
 
-    def tune(phase: str, epochs: int, frozen: bool = False) -> None:
-        recipe = Recipe.of(config, phase, epochs, config.lr)
-        after = (lambda step: zero_masked(model, masks)) if frozen else None
-        train(
-            model,
-            task.batches,
-            recipe,
-            task.runtime,
-            after_step=after,
-            log=task.log,
-            progress=task.progress,
-        )
-
     with masked_weights(model, task.names, config.sr_ste_decay) as masks:
         method = method_for(Setting(model, placed, task.plan, config))
         first = _copied(model.state_dict()) if config.mode == "lottery" else {}
@@ -56,18 +43,18 @@ def iterate(task: Task) -> Outcome:
             method.start(masks)
         weights = counted_weights(task.plan, config)
         for iteration in range(len(reports) + 1, config.iterations + 1):
-            tune(f"iteration {iteration}: before pruning", config.ste_epochs)
+            task.train(f"iteration {iteration}: before pruning", config.ste_epochs)
             target = kappa(iteration, config, pattern_zeros(task.plan, config), weights)
             kept = method.prune(masks, weights_to_prune(target, weights))
             reports.append(task.report(masks, iteration, float(target), kept))
             if first:
                 model.load_state_dict(first)
-            tune(f"iteration {iteration}: recover", config.iteration_epochs)
+            task.train(f"iteration {iteration}: recover", config.iteration_epochs)
             _save(task, masks, reports, said)
         if first:
             model.load_state_dict(first)
         freeze(model, masks)
-        tune("final", config.final_epochs, frozen=True)
+        task.train("final", config.final_epochs, lambda step: zero_masked(model, masks))
         return task.outcome(masks, reports)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from crisp_loop.prune.training.finetune import Recipe, train
 from crisp_loop.prune.training.iterate import iterate
 from crisp_loop.prune.training.rigl import rigl
 from crisp_loop.prune.training.task import Outcome, Task
@@ -27,13 +26,4 @@ def prune_model(task: Task) -> Outcome:
 
 def finetune(task: Task) -> None:
     """Fine-tune without masks, as many epochs as pruning takes: the upper bound."""
-    recipe = Recipe.of(task.config, "dense fine-tuning", task.epochs, task.config.lr)
-    train(
-        task.model,
-        task.batches,
-        recipe,
-        task.runtime,
-        checkpoint=task.checkpoint,
-        log=task.log,
-        progress=task.progress,
-    )
+    task.train("dense fine-tuning", task.epochs, checkpoint=task.checkpoint)

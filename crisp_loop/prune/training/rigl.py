@@ -17,7 +17,7 @@ from crisp_loop.core.pattern import as_fraction
 from crisp_loop.prune.plan import counted_weights
 from crisp_loop.prune.schedule import weights_to_prune
 from crisp_loop.prune.ste import WeightMask, latent_weight, masked_weights, zero_masked
-from crisp_loop.prune.training.finetune import Recipe, Step, train
+from crisp_loop.prune.training.finetune import Step
 from crisp_loop.prune.training.task import Outcome, Task
 
 LAST_CHANGE = 0.75
@@ -63,16 +63,7 @@ def rigl(task: Task) -> Outcome:
                     mask.soft.copy_(exchanged(latent, latent.grad, mask.soft, share))
                 _hold_zeros(task, masks, step.optimizer)
 
-        recipe = Recipe.of(config, "RigL", task.epochs, config.lr)
-        train(
-            model,
-            task.batches,
-            recipe,
-            task.runtime,
-            after_step=after,
-            log=task.log,
-            progress=task.progress,
-        )
+        task.train("RigL", task.epochs, after)
         report = task.report(masks, 1, config.sparsity, counts)
         return task.outcome(masks, [report])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
 from torch import nn
@@ -12,7 +13,7 @@ from crisp_loop.prune.batches import Batches
 from crisp_loop.prune.config import PruneConfig
 from crisp_loop.prune.plan import Plan, counted_weights
 from crisp_loop.prune.ste import WeightMask
-from crisp_loop.prune.training.finetune import Log
+from crisp_loop.prune.training.finetune import Log, Recipe, Step, train
 from crisp_loop.prune.training.resume import Checkpoint
 from crisp_loop.prune.training.runtime import Runtime
 
@@ -71,6 +72,25 @@ class Task:
         """Epochs of all phases together."""
         each = self.config.ste_epochs + self.config.iteration_epochs
         return self.config.iterations * each + self.config.final_epochs
+
+    def train(
+        self,
+        phase: str,
+        epochs: int,
+        after_step: Callable[[Step], None] | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> None:
+        """Train the model at the learning rate of fine-tuning, in a phase with its own cosine."""
+        train(
+            self.model,
+            self.batches,
+            Recipe.of(self.config, phase, epochs, self.config.lr),
+            self.runtime,
+            after_step=after_step,
+            checkpoint=checkpoint,
+            log=self.log,
+            progress=self.progress,
+        )
 
     def outcome(self, masks: dict[str, WeightMask], reports: list[IterationReport]) -> Outcome:
         """The masks as they are, for the mask file."""
