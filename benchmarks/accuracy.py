@@ -231,7 +231,7 @@ def figure(protocol: Protocol, table: pd.DataFrame, path: Path) -> None:
     axes = picture.subplots()
     for series in protocol.series:
         rows = table[table["series"] == series.name]
-        if len(rows) == 1:
+        if rows["kappa"].eq(0).all():
             axes.axhline(rows["test_top1"].item(), color="grey", ls="--", label=series.name)
             continue
         axes.errorbar(

@@ -119,7 +119,7 @@ def sparsity_of(mask: BoolArray, nm: NM, block: int) -> WeightSparsity:
     return WeightSparsity(form="nm", nnz=nnz, density=density, nm=nm)
 
 
-def save_masks(path: Path, masks: Masks) -> None:
+def save_masks(path: Path | str, masks: Masks) -> None:
     """Write ``masks`` atomically."""
     header = {
         "version": VERSION,
@@ -128,12 +128,13 @@ def save_masks(path: Path, masks: Masks) -> None:
         "block": masks.block,
     }
     tensors = {name: np.ascontiguousarray(mask) for name, mask in masks.layers.items()}
-    with replacing(path) as temporary:
+    with replacing(Path(path)) as temporary:
         save_file(tensors, temporary, {FORMAT: json.dumps(header)})
 
 
-def load_masks(path: Path) -> Masks:
+def load_masks(path: Path | str) -> Masks:
     """Read a mask file; one sentence when it is missing, foreign or damaged."""
+    path = Path(path)
     if not path.is_file():
         what = "is a directory" if path.is_dir() else "does not exist"
         raise CrispLoopError(f"{path} {what}; expected a mask file (.safetensors).")

@@ -264,10 +264,10 @@ def test_checkpoint_round_trip(tmp_path: Path) -> None:
     with crisp.freeze_masks(model, masks):
         step(model, OPTIMIZERS["adam"](model))
     save_weights(tmp_path / "weights.safetensors", model)
-    crisp.save_masks(tmp_path / "masks.safetensors", masks)
+    crisp.save_masks(str(tmp_path / "masks.safetensors"), masks)
     fresh = small(7)
     load_weights(tmp_path / "weights.safetensors", fresh, "Small")
-    loaded = crisp.load_masks(tmp_path / "masks.safetensors")
+    loaded = crisp.load_masks(str(tmp_path / "masks.safetensors"))
     assert same(snapshot(fresh), snapshot(model))
     assert not masked(fresh, loaded).any()
     with crisp.freeze_masks(fresh, loaded):
