@@ -9,7 +9,8 @@ same samples for the same number of epochs at the same learning rates. Accuracy 
 all outputs of the network, on a test split that neither training nor any choice has seen.
 
 Writes OUT/points.csv, a line a point as soon as it is known; points that are there already are not
-computed again. Then OUT/means.csv, OUT/means.md and OUT/accuracy.png from all of them.
+computed again. Then OUT/means.csv, OUT/means.md, OUT/pairs.md (differences from a baseline, run by
+run) and OUT/accuracy.png from all of them.
 """
 
 from __future__ import annotations
@@ -82,6 +83,8 @@ class Protocol(BaseModel):
     prune: dict[str, Any] = {}
     """Options of all methods."""
     series: list[Series]
+    baseline: str
+    """The series that the others are compared with, run by run."""
 
 
 class Point(BaseModel):
@@ -231,7 +234,7 @@ def figure(protocol: Protocol, table: pd.DataFrame, path: Path) -> None:
     axes = picture.subplots()
     for series in protocol.series:
         rows = table[table["series"] == series.name]
-        if rows["kappa"].eq(0).all():
+        if (rows["kappa"] == 0).all():
             axes.axhline(rows["test_top1"].item(), color="grey", ls="--", label=series.name)
             continue
         axes.errorbar(
@@ -263,6 +266,29 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
+def pairs(protocol: Protocol, points: pd.DataFrame) -> str:
+    """Percentage points above the baseline at the same kappa, run by run, as Markdown.
+
+    A run has one network, draw of classes and split of the data for all methods, so differences of
+    runs vary less than the runs themselves do.
+    """
+    runs = points.set_index(["kappa", "draw", "seed", "series"])["test_top1"].unstack()
+    gains = 100 * runs.dropna(subset=protocol.baseline)
+    gains = gains.sub(gains.pop(protocol.baseline), axis=0).dropna(axis=1, how="all")
+    names = [series.name for series in protocol.series if series.name in gains]
+    lines = [f"| kappa | {' | '.join(names)} |", f"| --- |{' ---: |' * len(names)}"]
+    for kappa, rows in gains.groupby("kappa"):
+        cells = [_gain(rows[name].dropna()) for name in names]
+        lines.append(f"| {kappa:g} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _gain(runs: pd.Series) -> str:
+    if runs.empty:
+        return ""
+    return f"{runs.mean():+.1f} +- {runs.sem():.1f} ({(runs > 0).sum()} of {len(runs)})"
+
+
 def write_csv(table: pd.DataFrame, path: Path) -> None:
     with replacing(path) as temporary:
         table.to_csv(temporary, index=False)
@@ -282,9 +308,11 @@ def main() -> None:
     if options.data:
         protocol = protocol.model_copy(update={"data": options.data})
     out = options.out or Path("runs") / f"accuracy-{protocol.name}"
-    table = means(sweep(protocol, out, options.jobs))
+    points = sweep(protocol, out, options.jobs)
+    table = means(points)
     write_csv(table, out / "means.csv")
     write_text(out / "means.md", markdown(table))
+    write_text(out / "pairs.md", pairs(protocol, points))
     figure(protocol, table, out / "accuracy.png")
     print(table.to_string(index=False))
 
