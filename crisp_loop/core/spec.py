@@ -8,6 +8,7 @@ from typing import Any
 
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.files import parse_yaml, read_text
+from crisp_loop.core.gathers import Gather
 
 REQUIRED = ("architecture", "problem", "mapping", "ERT")
 OPTIONAL = ("sparse_optimizations", "ART", "compound_components")
@@ -23,6 +24,9 @@ class Spec:
     """Section name to plain data, with the names of :data:`REQUIRED` and :data:`OPTIONAL`."""
     files: tuple[Path, ...] = ()
     """The files the sections were read from; empty for a spec made in memory."""
+    gathers: tuple[Gather, ...] = ()
+    """Which blocks of an input are really read. Sparseloop's sections cannot say that, so without
+    them an engine counts what each block-row reads as its own."""
 
 
 def load_spec(path: Path) -> Spec:

@@ -8,11 +8,13 @@ written; its partition is the share of Z one instance ever holds.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
 
+from crisp_loop.core.gathers import Gather
 from crisp_loop.sparseloop.architecture import Architecture
 from crisp_loop.sparseloop.arrays import Bools, Ints
 from crisp_loop.sparseloop.legality import Legality
@@ -30,6 +32,8 @@ class Design:
     problem: Problem
     optimizations: SparseOptimizations
     nest: Nest
+    gathers: Mapping[int, Gather] = field(default_factory=dict)
+    """Tensors whose tiles hold what block-rows share once."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +120,8 @@ def analyse_dense(design: Design, factors: Ints) -> DenseAnalysis:
             passed_on = accesses  # by a level that bypasses the tensor
             if nest.keeps[level][index]:
                 passed_on = _fetched(nest, level, tiles[-1], moves, in_time)
+                if index in design.gathers:
+                    passed_on = _gathered(design, level, design.gathers[index], factors, passed_on)
                 none = np.zeros_like(accesses)
                 fills = none if nest.parent(level, index) is None else passed_on
                 reads, updates, reductions = accesses, none, none
@@ -215,6 +221,29 @@ def _fetched(nest: Nest, level: int, tiles: Ints, moves: Bools, in_time: Ints) -
     end = nest.ends[level]
     changing = np.logical_or.accumulate(moves[:, end:], axis=1)
     return tiles[:, end - 1] * np.where(changing, in_time[:, end:], 1).prod(axis=1)
+
+
+def _gathered(design: Design, level: int, gather: Gather, factors: Ints, fetched: Ints) -> Ints:
+    """What is left of ``fetched`` where a tile holds each block once that its block-rows share.
+
+    The walk over the nest visits all tiles of the gathered table equally often, so the mean share
+    over the table is the share of all fetches. Where several instances hold different parts of
+    the table, it is their mean, rounded up.
+    """
+    nest, problem = design.nest, design.problem
+    inside = factors[:, : nest.ends[level]]
+
+    def extent(dim: str) -> Ints:
+        return np.where(
+            [loop.dim == dim for loop in nest.loops[: nest.ends[level]]], inside, 1
+        ).prod(axis=1)
+
+    rows, places = extent(gather.rows), extent(gather.places)
+    touched = np.array(
+        [gather.touched(*tile) for tile in zip(rows.tolist(), places.tolist(), strict=True)]
+    )
+    table = problem.bounds[gather.rows] * problem.bounds[gather.places]
+    return -(-fetched * touched // table)
 
 
 def _instances_above(nest: Nest, spatial: Ints) -> Ints:

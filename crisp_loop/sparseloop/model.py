@@ -22,6 +22,7 @@ from crisp_loop.sparseloop.architecture import parse_architecture
 from crisp_loop.sparseloop.arrays import Bools, Floats, Ints
 from crisp_loop.sparseloop.dense import Design, analyse_dense, check_factors
 from crisp_loop.sparseloop.fields import Field
+from crisp_loop.sparseloop.gathers import parse_gathers
 from crisp_loop.sparseloop.legality import IllegalMappingError, Legality
 from crisp_loop.sparseloop.microarchitecture import Cost, LevelCost, TensorCost, analyse_cost
 from crisp_loop.sparseloop.nest import Slot, parse_nest
@@ -115,7 +116,8 @@ def parse(spec: Spec) -> Design:
         section("sparse_optimizations") if given else None, architecture, problem
     )
     nest = parse_nest(section("mapping"), architecture, problem)
-    return Design(spec.source, architecture, problem, optimizations, nest)
+    gathers = parse_gathers(spec, problem, optimizations)
+    return Design(spec.source, architecture, problem, optimizations, nest, gathers)
 
 
 def _analyse(design: Design, factors: Ints, legality: Legality) -> tuple[SparseAnalysis, Cost]:
