@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import copy
 import functools
+import itertools
 import multiprocessing
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -232,14 +233,15 @@ def figure(protocol: Protocol, table: pd.DataFrame, path: Path) -> None:
     """Mean accuracy over sparsity, a line a method, with standard errors."""
     picture = Figure(figsize=(7, 4.5), layout="constrained")
     axes = picture.subplots()
-    for series in protocol.series:
+    # Markers too, for who cannot tell the colours apart.
+    for series, marker in zip(protocol.series, itertools.cycle("osD^vPX*"), strict=False):
         rows = table[table["series"] == series.name]
         if (rows["kappa"] == 0).all():
             axes.axhline(rows["test_top1"].item(), color="grey", ls="--", label=series.name)
             continue
         axes.errorbar(
             rows["sparsity"], rows["test_top1"], rows["standard_error"],
-            marker="o", ms=4, capsize=3, label=series.name,
+            marker=marker, ms=5, capsize=3, label=series.name,
         )  # fmt: skip
     axes.set_xlabel("sparsity of the prunable layers (%)")
     axes.set_ylabel("test accuracy on the user's classes (%)")
@@ -275,11 +277,17 @@ def pairs(protocol: Protocol, points: pd.DataFrame) -> str:
     runs = points.set_index(["kappa", "draw", "seed", "series"])["test_top1"].unstack()
     gains = 100 * runs.dropna(subset=protocol.baseline)
     gains = gains.sub(gains.pop(protocol.baseline), axis=0).dropna(axis=1, how="all")
-    names = [series.name for series in protocol.series if series.name in gains]
-    lines = [f"| kappa | {' | '.join(names)} |", f"| --- |{' ---: |' * len(names)}"]
-    for kappa, rows in gains.groupby("kappa"):
-        cells = [_gain(rows[name].dropna()) for name in names]
-        lines.append(f"| {kappa:g} | {' | '.join(cells)} |")
+    kappas = sorted(gains.index.get_level_values("kappa").unique())
+    lines = [
+        f"| kappa | {' | '.join(f'{kappa:g}' for kappa in kappas)} |",
+        f"| --- |{' ---: |' * len(kappas)}",
+    ]
+    for series in protocol.series:
+        if series.name in gains:
+            cells = [
+                _gain(gains[series.name].xs(kappa, level="kappa").dropna()) for kappa in kappas
+            ]
+            lines.append(f"| {series.name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
