@@ -23,7 +23,9 @@ from safetensors.numpy import save_file
 from crisp_loop.core.errors import CrispLoopError, InputError
 from crisp_loop.core.files import replacing, sha256, validated
 from crisp_loop.core.pattern import NM, NMField
-from crisp_loop.pack.hybrid import Array, HybridMatrix, NMMatrix
+from crisp_loop.formats.base import Array
+from crisp_loop.formats.hybrid import HybridMatrix
+from crisp_loop.formats.nm import NMMatrix
 
 FORMAT = "crisp_loop.packed"
 VERSION = 1
