@@ -12,7 +12,7 @@ import numpy as np
 from crisp_loop.core.pattern import NM
 from crisp_loop.formats import kernels
 from crisp_loop.formats.base import Array, BoolArray, Bytes, Places
-from crisp_loop.formats.bits import pack_bits, packed_size, unpack_bits, width_for
+from crisp_loop.formats.bits import check_size, pack_bits, packed_size, unpack_bits, width_for
 
 _WORDS = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 """Unsigned words by their bytes, which stand for weights of any type."""
@@ -70,23 +70,21 @@ def pack_groups(
         flat = flat.copy()
     fours = flat.view(np.uint32) if nm.m == 4 else np.zeros((1, 1), dtype=np.uint32)
     word_type = _WORDS[weights.dtype.itemsize]
-    bad = kernels.gather(
-        flat,
-        fours,
-        np.ascontiguousarray(weights).view(word_type),
-        indices.astype(np.int64, copy=False),
-        height,
-        width,
-        nm.n,
-        nm.m,
-        word,
-        *kernels.gather_tables(nm.n, nm.m),
-        values.reshape(-1).view(word_type),
-        offsets,
-    )
+    words = np.ascontiguousarray(weights).view(word_type)
+    columns = indices.astype(np.int64, copy=False)
+    stored = values.reshape(-1).view(word_type)
+    if _whole_24(mask.shape, block, nm):
+        bad = kernels.gather_24(fours, words, columns, height, width, stored, offsets)
+    else:
+        tables = kernels.gather_tables(nm.n, nm.m)
+        pattern = (nm.n, nm.m, word)
+        bad = kernels.gather(
+            flat, fours, words, columns, height, width, *pattern, *tables, stored, offsets
+        )
     if bad >= 0:
         row, column = divmod(bad, mask.shape[1])
-        raise ValueError(_too_many(int(mask[row, column : column + nm.m].sum()), nm))
+        group = mask[row, column : column + width].reshape(-1, nm.m).sum(axis=1)
+        raise ValueError(_too_many(int(group[group > nm.n][0]), nm))
     return values, offsets
 
 
@@ -115,36 +113,24 @@ def unpack_groups(
             ``out`` of another shape, type or layout.
     """
     word = offset_width(nm)
-    expected = packed_size(values.size, word)
-    if word == 0 and offsets.size:
-        raise ValueError(f"{nm} has no offsets, yet {offsets.size} bytes of them are given")
-    if offsets.dtype != np.uint8 or offsets.shape != (expected,):
-        raise ValueError(
-            f"{values.size} offsets of {word} bits take {expected} bytes, not {offsets.size}"
-        )
+    check_offsets(values, offsets, nm)
     if values.size * word % 8 and offsets[-1] >> values.size * word % 8:
         raise ValueError("bits are set beyond the last offset")
-    if out is None:
-        matrix, blank = np.zeros(shape, dtype=values.dtype), True
-    else:
-        if out.shape != shape or out.dtype != values.dtype or not out.flags.c_contiguous:
-            raise ValueError(f"expected a C-contiguous {values.dtype} array shaped {shape}")
-        matrix, blank = out, False
+    matrix = np.empty(shape, dtype=values.dtype) if out is None else out
+    if matrix.shape != shape or matrix.dtype != values.dtype or not matrix.flags.c_contiguous:
+        raise ValueError(f"expected a C-contiguous {values.dtype} array shaped {shape}")
     if not _compiled(nm, values):
         matrix[...] = _unpack_numpy(values, offsets, indices, block, nm, shape)
         return matrix
     word_type = _WORDS[values.dtype.itemsize]
-    wrong = kernels.scatter(
-        np.ascontiguousarray(values).reshape(-1).view(word_type),
-        np.ascontiguousarray(offsets),
-        indices.astype(np.int64, copy=False),
-        *block,
-        nm.n,
-        nm.m,
-        word,
-        matrix.view(word_type),
-        blank,
-    )
+    words = np.ascontiguousarray(values).reshape(-1).view(word_type)
+    packed = np.ascontiguousarray(offsets)
+    columns = indices.astype(np.int64, copy=False)
+    target = matrix.view(word_type)
+    if _whole_24(shape, block, nm):
+        wrong = kernels.scatter_24(words, packed, columns, *block, target)
+    else:
+        wrong = kernels.scatter(words, packed, columns, *block, nm.n, nm.m, word, target)
     if wrong == kernels.BAD_OFFSETS:
         raise ValueError(_bad_offsets(nm))
     if wrong == kernels.BEYOND:
@@ -152,8 +138,25 @@ def unpack_groups(
     return matrix
 
 
+def check_offsets(values: Array, offsets: Bytes, nm: NM) -> None:
+    """Whether there are as many offsets as values.
+
+    Raises:
+        ValueError: there are not.
+    """
+    if nm.n == nm.m and offsets.size:
+        raise ValueError(f"{nm} has no offsets, yet {offsets.size} bytes of them are given")
+    check_size(offsets, offset_width(nm), values.size)
+
+
 def _compiled(nm: NM, weights: Array) -> bool:
     return nm.m <= kernels.MAX_M and weights.dtype.itemsize in _WORDS and weights.dtype.kind != "O"
+
+
+def _whole_24(shape: tuple[int, ...], block: tuple[int, int], nm: NM) -> bool:
+    """Whether the kernels for 2:4 in whole blocks can do it."""
+    whole = shape[0] % block[0] == 0 and shape[1] % block[1] == 0
+    return (nm.n, nm.m) == (2, 4) and whole and block[1] % 8 == 0
 
 
 def _too_many(kept: int, nm: NM) -> str:

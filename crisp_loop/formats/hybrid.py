@@ -21,8 +21,14 @@ import numpy.typing as npt
 
 from crisp_loop.core.pattern import NM, blocks_over
 from crisp_loop.formats.base import Array, Bits, BoolArray, Bytes, check_pair, word_bits
-from crisp_loop.formats.bits import pack_bits, unpack_bits, width_for
-from crisp_loop.formats.groups import block_grid, offset_width, pack_groups, unpack_groups
+from crisp_loop.formats.bits import check_size, pack_bits, unpack_bits, width_for
+from crisp_loop.formats.groups import (
+    block_grid,
+    check_offsets,
+    offset_width,
+    pack_groups,
+    unpack_groups,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +157,8 @@ class HybridMatrix:
                 f"values shaped {self.values.shape} do not make {kept} of {block_columns} blocks"
                 f" of {side} in {rows} x {columns}"
             )
+        check_size(self.block_indices, width_for(block_columns), block_rows * kept)
+        check_offsets(self.values, self.offsets, self.nm)
 
 
 def _check_sides(shape: tuple[int, int], nm: NM, block: int) -> None:

@@ -26,6 +26,8 @@ Indices = NDArray[np.int64]
 F = TypeVar("F", bound=Callable[..., Any])
 
 MAX_M = 8
+_AHEAD = 8
+"""Rows that are fetched together."""
 BAD_OFFSETS, BEYOND = 1, 2
 """What :func:`scatter` finds wrong: offsets that do not ascend below M, values in the padding."""
 
@@ -166,6 +168,134 @@ def gather(
     return -1
 
 
+_TABLE_24 = np.zeros(16, dtype=np.uint64)
+"""What is stored of each mask of four (bit j: place j kept) at 2:4: its two places in bits 0-1 and
+2-3, bit 4 and 5 where the mask keeps them, bit 6 where it keeps more than two."""
+for _mask, (_places, _taken, _code) in enumerate(zip(*gather_tables(2, 4), strict=True)):
+    _TABLE_24[_mask] = 64 if _code < 0 else _code | _taken[0] << 4 | _taken[1] << 5
+
+
+@_compiled
+def gather_24(
+    fours: NDArray[np.uint32],
+    weights: Words,
+    indices: Indices,
+    height: int,
+    width: int,
+    values: Words,
+    offsets: Bytes,
+) -> int:
+    """:func:`gather` at 2:4 for whole blocks, whose width 8 divides: faster by a third.
+
+    Args:
+        fours: The mask in words of four places, (S, K/4).
+        weights: (S, K), S and K multiples of height and width.
+        indices: Columns of the kept blocks, (R, K'/B).
+        height: Rows of a block.
+        width: Columns of a block.
+        values: (S * K' / 2), written.
+        offsets: (S * K' / 8), written.
+
+    Returns:
+        -1, or the place of some block's row with a group that keeps more than two.
+    """
+    spread = np.uint64(0x01020408)  # moves the lowest bit of byte j to bit 24 + j
+    zero = weights.dtype.type(0)
+    at = np.uint64(0)
+    byte = np.uint64(0)
+    for block_row in range(indices.shape[0]):
+        for row in range(block_row * height, (block_row + 1) * height):
+            if row % _AHEAD == 0 and at < values.size:
+                values[at] = _touch(weights, indices[block_row], row, width)
+            for q in range(indices.shape[1]):
+                column = np.uint64(indices[block_row, q] * width)
+                group = column >> np.uint64(2)
+                seen = np.uint64(0)
+                for _ in range(width >> 3):
+                    one = _TABLE_24[fours[row, group] * spread >> np.uint64(24) & np.uint64(15)]
+                    two = _TABLE_24[
+                        fours[row, group + np.uint64(1)] * spread >> np.uint64(24) & np.uint64(15)
+                    ]
+                    seen |= one | two
+                    for half in (one, two):
+                        first = column + (half & np.uint64(3))
+                        second = column + (half >> np.uint64(2) & np.uint64(3))
+                        low, high = weights[row, first], weights[row, second]
+                        values[at] = low if half & np.uint64(16) else zero
+                        values[at + np.uint64(1)] = high if half & np.uint64(32) else zero
+                        at += np.uint64(2)
+                        column += np.uint64(4)
+                    offsets[byte] = np.uint8(
+                        one & np.uint64(15) | (two & np.uint64(15)) << np.uint64(4)
+                    )
+                    byte += np.uint64(1)
+                    group += np.uint64(2)
+                if seen & np.uint64(64):
+                    return row * weights.shape[1] + indices[block_row, q] * width
+    return -1
+
+
+@njit(nogil=True)
+def _touch(weights: Words, indices: Indices, row: int, width: int) -> Any:
+    """Read a word of each cache line of the kept blocks in the next rows.
+
+    Blocks are too short for the processor's own prefetching. Reading nothing else for a while
+    has many lines on their way at once; the rows that follow find them in cache.
+
+    Returns:
+        All words read in one, so that reading them is not optimised away.
+    """
+    seen = weights.dtype.type(0)
+    step = 64 // weights.itemsize
+    for near in range(row, min(row + _AHEAD, weights.shape[0])):
+        for q in range(indices.size):
+            first = indices[q] * width
+            for column in range(first, min(first + width, weights.shape[1]), step):
+                seen ^= weights[near, column]
+    return seen
+
+
+@_compiled
+def scatter_24(
+    values: Words, offsets: Bytes, indices: Indices, height: int, width: int, matrix: Words
+) -> int:
+    """:func:`scatter` at 2:4 for whole blocks, whose width 8 divides.
+
+    Args:
+        values: (S * K' / 2).
+        offsets: (S * K' / 8).
+        indices: Columns of the kept blocks, (R, K'/B), inside the grid.
+        height: Rows of a block.
+        width: Columns of a block.
+        matrix: (S, K), written.
+
+    Returns:
+        0 or :data:`BAD_OFFSETS`.
+    """
+    zero = values.dtype.type(0)
+    three = np.uint64(3)
+    at = np.uint64(0)
+    byte = np.uint64(0)
+    wrong = False
+    for block_row in range(indices.shape[0]):
+        for row in range(block_row * height, (block_row + 1) * height):
+            matrix[row, :] = zero
+            for q in range(indices.shape[1]):
+                column = np.uint64(indices[block_row, q] * width)
+                for _ in range(width >> 3):
+                    code = np.uint64(offsets[byte])
+                    byte += np.uint64(1)
+                    for half in (code, code >> np.uint64(4)):
+                        first = half & three
+                        second = half >> np.uint64(2) & three
+                        wrong |= second <= first
+                        matrix[row, column + first] = values[at]
+                        matrix[row, column + second] = values[at + np.uint64(1)]
+                        at += np.uint64(2)
+                        column += np.uint64(4)
+    return BAD_OFFSETS if wrong else 0
+
+
 @_compiled
 def scatter(
     values: Words,
@@ -177,7 +307,6 @@ def scatter(
     m: int,
     word: int,
     matrix: Words,
-    blank: bool,
 ) -> int:
     """Write a whole matrix from what :func:`gather` stored.
 
@@ -191,7 +320,6 @@ def scatter(
         m: M.
         word: Bits of an offset.
         matrix: (S, K), written.
-        blank: Whether ``matrix`` holds zeros already.
 
     Returns:
         0, :data:`BAD_OFFSETS` or :data:`BEYOND`.
@@ -213,7 +341,7 @@ def scatter(
             for q in range(indices.shape[1]):
                 first = indices[block_row, q] * width
                 inside = min(width, columns - first) if row < rows else 0
-                if inside and not blank:
+                if inside:
                     matrix[row, done : first + inside] = zero
                     done = first + inside
                 for start in range(first, first + width, m):
@@ -237,6 +365,6 @@ def scatter(
                         else:
                             beyond |= values[at + i]
                     at += n
-            if row < rows and not blank:
+            if row < rows:
                 matrix[row, done:] = zero
     return BEYOND if beyond else 0

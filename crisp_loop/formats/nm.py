@@ -8,7 +8,7 @@ import numpy as np
 
 from crisp_loop.core.pattern import NM
 from crisp_loop.formats.base import Array, Bits, BoolArray, Bytes, check_pair, word_bits
-from crisp_loop.formats.groups import offset_width, pack_groups, unpack_groups
+from crisp_loop.formats.groups import check_offsets, offset_width, pack_groups, unpack_groups
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,3 +84,4 @@ class NMMatrix:
         n, m = self.nm.n, self.nm.m
         if columns % m or self.values.shape != (rows, columns // m, n):
             raise ValueError(f"values shaped {self.values.shape} do not make {rows} x {columns}")
+        check_offsets(self.values, self.offsets, self.nm)

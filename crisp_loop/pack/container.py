@@ -9,11 +9,14 @@ several in random order, and equal networks should make equal files). See ``docs
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pydantic
@@ -36,6 +39,21 @@ _PARTS: dict[Form, tuple[str, ...]] = {
     "nm": (".values", ".offsets"),
     "hybrid": (".values", ".block_indices", ".offsets"),
 }
+_MAPPED: dict[Form, tuple[str, ...]] = {
+    "dense": (),
+    "nm": ("values", "offsets"),
+    "hybrid": ("values", "block_indices", "offsets"),
+}
+"""Fields of the matrices that hold tensors."""
+_TYPES = {
+    "BOOL": "?",
+    **{f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for size in (1, 2, 4, 8)},
+    **{f"F{8 * size}": f"<f{size}" for size in (2, 4, 8)},
+}
+"""Types of tensors by their names in safetensors files; numpy has no others."""
+EXPANSION = 256
+"""A file is refused if its network, decoded, takes more than this many times the file (and
+64 MiB): a header of a few bytes shall not make a reader allocate gigabytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,14 +109,36 @@ def weight_layout(matrix: Array, shape: tuple[int, ...]) -> Array:
 _config = pydantic.ConfigDict(extra="forbid")
 
 
+def _two_or_four(shape: tuple[int, ...]) -> tuple[int, ...]:
+    if len(shape) not in (2, 4):
+        raise ValueError("expected two or four sides, OI or OIHW")
+    return shape
+
+
+_Shape = Annotated[
+    tuple[Annotated[int, pydantic.Field(ge=1)], ...], pydantic.AfterValidator(_two_or_four)
+]
+
+
 @pydantic.dataclasses.dataclass(frozen=True, config=_config)
-class _LayerHeader:
+class LayerHeader:
+    """What the file's header says of one layer."""
+
     name: str
     form: Form
-    shape: tuple[int, int] | tuple[int, int, int, int]
+    shape: _Shape
+    """Of the weight, OIHW or OI."""
     nm: NMField | None
+    """None for a dense layer."""
     block: int | None
+    """B; None unless hybrid."""
     kept_blocks: int | None
+    """K'/B; None unless hybrid."""
+
+    @property
+    def matrix_shape(self) -> tuple[int, int]:
+        """(S, K)."""
+        return self.shape[0], math.prod(self.shape[1:])
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=_config)
@@ -106,7 +146,7 @@ class _Header:
     format: Literal["crisp_loop.packed"]
     version: Literal[1]
     model: str
-    layers: tuple[_LayerHeader, ...]
+    layers: tuple[LayerHeader, ...]
     sha256: dict[str, str]
     """Tensor name to hash of its type, shape and bytes."""
 
@@ -143,43 +183,181 @@ def write_packed(path: Path, network: PackedNetwork) -> None:
 
 
 def read_packed(path: Path) -> PackedNetwork:
-    """Read a packed file.
+    """Read a packed file whole, into memory; every tensor is checked.
 
     Raises:
         CrispLoopError: a file that is missing, truncated, foreign, changed since it was
             written, or whose parts do not fit each other.
     """
-    metadata, tensors = read_tensors(path, "packed network (.safetensors)")
+    file = open_packed(path)
+    layers = []
+    for name in file.layers:
+        layer = file.layer(name)
+        stored = layer.stored
+        if isinstance(stored, np.ndarray):
+            stored = stored.copy()
+        else:
+            parts = {part: getattr(stored, part).copy() for part in _MAPPED[layer.form]}
+            stored = replace(stored, **parts)
+        layers.append(PackedLayer(name, layer.shape, stored))
+    return PackedNetwork(
+        file.model, tuple(layers), {name: file.other(name).copy() for name in file.others}
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class PackedFile:
+    """A packed file whose layers are read when they are asked for.
+
+    Tensors are read-only views of the mapped file: what nobody touches is not read, and what was
+    read can be dropped by the system and read again. Whoever changes the file in place (as nothing
+    here does: files are replaced whole) changes the views too.
+    """
+
+    path: Path
+    model: str
+    layers: Mapping[str, LayerHeader]
+    """By name, in the file's order."""
+    others: tuple[str, ...]
+    """Keys of the state dict's other tensors."""
+    _tensors: Mapping[str, Array]
+    _hashes: Mapping[str, str]
+
+    def layer(self, name: str, verify: bool = True) -> PackedLayer:
+        """One layer.
+
+        Args:
+            name: One of :attr:`layers`.
+            verify: Compare its tensors with their hashes and decode it once, which reads all of
+                it; without, only sizes are checked, and nothing is read.
+
+        Raises:
+            CrispLoopError: there is no such layer, it is not what was written, or its parts do not
+                fit each other.
+        """
+        if name not in self.layers:
+            known = ", ".join(self.layers)
+            raise InputError(self.path, "layer", name, f"the layers are {known}")
+        entry = self.layers[name]
+        names = [f"{name}.weight{part}" for part in _PARTS[entry.form]]
+        if verify:
+            for tensor in names:
+                self._verify(tensor)
+        stored = _stored(self.path, entry, [self._tensors[part] for part in names])
+        layer = PackedLayer(name, entry.shape, stored)
+        if verify:
+            with _as_damage(self.path, name):
+                layer.decode()
+        return layer
+
+    def other(self, name: str) -> Array:
+        """Another tensor of the state dict, compared with its hash.
+
+        Raises:
+            CrispLoopError: there is no such tensor, or it is not what was written.
+        """
+        if name not in self.others:
+            raise InputError(self.path, "tensor", name, f"the others are {', '.join(self.others)}")
+        self._verify(name)
+        return self._tensors[name]
+
+    def _verify(self, name: str) -> None:
+        if _hash(self._tensors[name]) != self._hashes[name]:
+            raise CrispLoopError(f"{self.path} is damaged: {name!r} is not what was written.")
+
+
+def open_packed(path: Path) -> PackedFile:
+    """Map a packed file; reads its header alone.
+
+    The header is checked against its seal, the tensors' types and sizes against the header, and
+    what the network takes when decoded against :data:`EXPANSION`. The tensors' bytes are checked
+    when :meth:`PackedFile.layer` reads them.
+
+    Raises:
+        CrispLoopError: a file that is missing, truncated or foreign, or whose header is not what
+            was written or does not fit the tensors.
+    """
+    metadata, tensors = _map(path)
     header = _unseal(path, metadata)
     missing = sorted(header.sha256.keys() ^ tensors.keys())
     if missing:
         raise CrispLoopError(
-            f"{path} is damaged: its header and its tensors differ in {missing[0]}."
+            f"{path} is damaged: its header and its tensors differ in {missing[0]!r}."
         )
-    for name, tensor in tensors.items():
-        if _hash(tensor) != header.sha256[name]:
-            raise CrispLoopError(f"{path} is damaged: {name} is not what was written.")
-    layers = []
+    others = dict.fromkeys(tensors)
+    layers: dict[str, LayerHeader] = {}
+    dense = 0
     for entry in header.layers:
         names = [f"{entry.name}.weight{part}" for part in _PARTS[entry.form]]
-        absent = [name for name in names if name not in tensors]
+        absent = [name for name in names if name not in others]
         if absent:
-            raise CrispLoopError(f"{path} is damaged: layer {entry.name} lacks {absent[0]}.")
-        layers.append(_layer(path, entry, [tensors.pop(name) for name in names]))
-    return PackedNetwork(header.model, tuple(layers), tensors)
+            raise CrispLoopError(f"{path} is damaged: layer {entry.name!r} lacks {absent[0]!r}.")
+        for name in names:
+            del others[name]
+        parts = [tensors[name] for name in names]
+        _stored(path, entry, parts)
+        layers[entry.name] = entry
+        dense += math.prod(entry.shape) * parts[0].dtype.itemsize
+    limit = EXPANSION * path.stat().st_size + (64 << 20)
+    if dense > limit:
+        raise CrispLoopError(
+            f"{path} is damaged: decoded, its layers would take {dense:,} bytes, more than"
+            f" {EXPANSION} times the file and 64 MiB."
+        )
+    return PackedFile(path, header.model, layers, tuple(others), tensors, header.sha256)
+
+
+def _map(path: Path) -> tuple[dict[str, str], dict[str, Array]]:
+    """Metadata and read-only views of the tensors of a safetensors file."""
+    what = "packed network (.safetensors)"
+    _check_file(path, what)
+    try:
+        # The library checks the layout (sizes, offsets, no gaps); it copies what it hands out.
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+        data = np.asarray(np.memmap(path, np.uint8, "r"))
+        size = int.from_bytes(data[:8].tobytes(), "little")
+        header = json.loads(data[8 : 8 + size].tobytes())
+        header.pop("__metadata__", None)
+        tensors = {}
+        for name in sorted(header):
+            entry = header[name]
+            first, last = (8 + size + offset for offset in entry["data_offsets"])
+            raw = data[first:last]
+            dtype = np.dtype(_TYPES[entry["dtype"]])
+            if raw.ctypes.data % dtype.alignment:
+                raw = raw.copy()
+            tensors[name] = raw.view(dtype).reshape(entry["shape"])
+    except KeyError as error:
+        raise CrispLoopError(
+            f"{path} is not a readable {what}: expected tensors of {', '.join(_TYPES)},"
+            f" not {error.args[0]}."
+        ) from None
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CrispLoopError(f"{path} is not a readable {what}: {_line(error)}.") from None
+    return metadata, tensors
 
 
 def read_tensors(path: Path, what: str) -> tuple[dict[str, str], dict[str, Array]]:
     """Metadata and tensors of a safetensors file; one sentence when it is unreadable."""
-    if not path.is_file():
-        problem = "is a directory" if path.is_dir() else "does not exist"
-        raise CrispLoopError(f"{path} {problem}; expected a {what}.")
+    _check_file(path, what)
     try:
         with safe_open(path, framework="numpy") as file:
             names = sorted(file.keys())
             return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, TypeError, AttributeError) as error:
-        raise CrispLoopError(f"{path} is not a readable {what}: {error}.") from None
+        raise CrispLoopError(f"{path} is not a readable {what}: {_line(error)}.") from None
+
+
+def _check_file(path: Path, what: str) -> None:
+    if not path.is_file():
+        problem = "is a directory" if path.is_dir() else "does not exist"
+        raise CrispLoopError(f"{path} {problem}; expected a {what}.")
+
+
+def _line(error: Exception) -> str:
+    """An error's text on one line, cut where a file's own content makes it long."""
+    return " ".join(str(error).split())[:200].rstrip(".")
 
 
 def _tensors(layer: PackedLayer) -> dict[str, Array]:
@@ -194,7 +372,9 @@ def _tensors(layer: PackedLayer) -> dict[str, Array]:
 
 
 def _hash(tensor: Array) -> str:
-    return sha256(f"{tensor.dtype.str}{tensor.shape}".encode() + tensor.tobytes())
+    digest = hashlib.sha256(f"{tensor.dtype.str}{tensor.shape}".encode())
+    digest.update(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
 def _unseal(path: Path, metadata: Mapping[str, str]) -> _Header:
@@ -204,37 +384,47 @@ def _unseal(path: Path, metadata: Mapping[str, str]) -> _Header:
         sealed: Any = json.loads(metadata[FORMAT])
         text, seal = str(sealed["header"]), sealed["seal"]
         header: Any = json.loads(text)
+        found = sha256(text)
     except (ValueError, KeyError, TypeError, RecursionError):
         raise CrispLoopError(f"{path} is damaged: its header is not the JSON expected.") from None
-    if sha256(text) != seal:
+    if found != seal:
         raise CrispLoopError(f"{path} is damaged: its header is not what was written.")
     if isinstance(header, dict) and header.get("version") != VERSION:
         raise InputError(path, "version", header.get("version"), f"expected version {VERSION}")
     return validated(header, _Header, path)
 
 
-def _layer(path: Path, entry: _LayerHeader, parts: list[Array]) -> PackedLayer:
-    shape = tuple(entry.shape)
-    matrix_shape = (shape[0], int(np.prod(shape[1:])))
-    stored: Array | NMMatrix | HybridMatrix
-    if entry.form == "dense":
-        stored = parts[0]
-        if stored.shape != shape:
-            raise InputError(path, entry.name, stored.shape, f"expected a weight shaped {shape}")
-        return PackedLayer(entry.name, shape, stored)
-    nm = entry.nm or NM(1, 1)
-    values = parts[0]
-    *_, offsets = (part.astype(np.uint8, copy=False) for part in parts)
-    if entry.form == "nm":
-        stored = NMMatrix(values, offsets, matrix_shape, nm)
-    else:
-        indices = parts[1].astype(np.uint8, copy=False)
-        stored = HybridMatrix(
-            values, indices, offsets, matrix_shape, nm, entry.block or 0, entry.kept_blocks or 0
+def _stored(path: Path, entry: LayerHeader, parts: list[Array]) -> Array | NMMatrix | HybridMatrix:
+    """A layer's matrix; its tensors' types and sizes are those that its header asks for."""
+    given = (entry.nm is not None, entry.block is not None, entry.kept_blocks is not None)
+    if given != {"dense": (0, 0, 0), "nm": (1, 0, 0), "hybrid": (1, 1, 1)}[entry.form]:
+        raise CrispLoopError(
+            f"{path} is damaged: layer {entry.name!r} is {entry.form}, which its nm, block and"
+            " kept_blocks do not fit."
         )
-    layer = PackedLayer(entry.name, shape, stored)
+    values, *packed = parts
+    if entry.form == "dense":
+        if values.shape != entry.shape:
+            expected = f"expected a weight shaped {entry.shape}"
+            raise InputError(path, f"layer {entry.name!r}", values.shape, expected)
+        return values
+    if any(part.dtype != np.uint8 or part.ndim != 1 for part in packed):
+        raise CrispLoopError(f"{path} is damaged: layer {entry.name!r} has indices of no bytes.")
+    nm = entry.nm or NM(1, 1)
+    stored: NMMatrix | HybridMatrix
+    if entry.form == "nm":
+        stored = NMMatrix(values, packed[0], entry.matrix_shape, nm)
+    else:
+        block, kept = entry.block or 0, entry.kept_blocks or 0
+        stored = HybridMatrix(values, packed[0], packed[1], entry.matrix_shape, nm, block, kept)
+    with _as_damage(path, entry.name):
+        stored.check()
+    return stored
+
+
+@contextmanager
+def _as_damage(path: Path, layer: str) -> Iterator[None]:
     try:
-        layer.decode()
+        yield
     except ValueError as error:
-        raise CrispLoopError(f"{path} is damaged: layer {entry.name}: {error}.") from None
-    return layer
+        raise CrispLoopError(f"{path} is damaged: layer {layer!r}: {error}.") from None
