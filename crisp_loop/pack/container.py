@@ -263,7 +263,7 @@ class PackedFile:
 
     def _verify(self, name: str) -> None:
         if _hash(self._tensors[name]) != self._hashes[name]:
-            raise CrispLoopError(f"{self.path} is damaged: {name!r} is not what was written.")
+            raise CrispLoopError(f"{self.path} is damaged: {_short(name)} is not what was written.")
 
 
 def open_packed(path: Path) -> PackedFile:
@@ -282,7 +282,7 @@ def open_packed(path: Path) -> PackedFile:
     missing = sorted(header.sha256.keys() ^ tensors.keys())
     if missing:
         raise CrispLoopError(
-            f"{path} is damaged: its header and its tensors differ in {missing[0]!r}."
+            f"{path} is damaged: its header and its tensors differ in {_short(missing[0])}."
         )
     others = dict.fromkeys(tensors)
     layers: dict[str, LayerHeader] = {}
@@ -291,7 +291,9 @@ def open_packed(path: Path) -> PackedFile:
         names = [f"{entry.name}.weight{part}" for part in _PARTS[entry.form]]
         absent = [name for name in names if name not in others]
         if absent:
-            raise CrispLoopError(f"{path} is damaged: layer {entry.name!r} lacks {absent[0]!r}.")
+            raise CrispLoopError(
+                f"{path} is damaged: layer {_short(entry.name)} lacks {_short(absent[0])}."
+            )
         for name in names:
             del others[name]
         parts = [tensors[name] for name in names]
@@ -355,6 +357,11 @@ def _check_file(path: Path, what: str) -> None:
         raise CrispLoopError(f"{path} {problem}; expected a {what}.")
 
 
+def _short(name: str) -> str:
+    """A name out of a file, quoted on one line."""
+    return repr(name if len(name) <= 80 else name[:77] + "...")
+
+
 def _line(error: Exception) -> str:
     """An error's text on one line, cut where a file's own content makes it long."""
     return " ".join(str(error).split())[:200].rstrip(".")
@@ -399,17 +406,19 @@ def _stored(path: Path, entry: LayerHeader, parts: list[Array]) -> Array | NMMat
     given = (entry.nm is not None, entry.block is not None, entry.kept_blocks is not None)
     if given != {"dense": (0, 0, 0), "nm": (1, 0, 0), "hybrid": (1, 1, 1)}[entry.form]:
         raise CrispLoopError(
-            f"{path} is damaged: layer {entry.name!r} is {entry.form}, which its nm, block and"
+            f"{path} is damaged: layer {_short(entry.name)} is {entry.form}, which its nm, block and"
             " kept_blocks do not fit."
         )
     values, *packed = parts
     if entry.form == "dense":
         if values.shape != entry.shape:
             expected = f"expected a weight shaped {entry.shape}"
-            raise InputError(path, f"layer {entry.name!r}", values.shape, expected)
+            raise InputError(path, f"layer {_short(entry.name)}", values.shape, expected)
         return values
     if any(part.dtype != np.uint8 or part.ndim != 1 for part in packed):
-        raise CrispLoopError(f"{path} is damaged: layer {entry.name!r} has indices of no bytes.")
+        raise CrispLoopError(
+            f"{path} is damaged: layer {_short(entry.name)} has indices of no bytes."
+        )
     nm = entry.nm or NM(1, 1)
     stored: NMMatrix | HybridMatrix
     if entry.form == "nm":
@@ -427,4 +436,4 @@ def _as_damage(path: Path, layer: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise CrispLoopError(f"{path} is damaged: layer {layer!r}: {error}.") from None
+        raise CrispLoopError(f"{path} is damaged: layer {_short(layer)}: {error}.") from None

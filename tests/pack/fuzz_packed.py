@@ -302,7 +302,9 @@ def run(files: int, seed: int, folder: Path) -> Counter[str]:
         for i in range(files):
             rng = np.random.default_rng([seed, i])
             kind = MUTATIONS[i % len(MUTATIONS)]
-            changed = kind(data, rng)
+            changed = data
+            while changed == data:  # some mutations write what was there
+                changed = kind(data, rng)
             bad.write_bytes(changed)
             try:
                 counts[f"{kind.__name__}: {outcome(bad, kind, original)}"] += 1
