@@ -406,8 +406,8 @@ def _stored(path: Path, entry: LayerHeader, parts: list[Array]) -> Array | NMMat
     given = (entry.nm is not None, entry.block is not None, entry.kept_blocks is not None)
     if given != {"dense": (0, 0, 0), "nm": (1, 0, 0), "hybrid": (1, 1, 1)}[entry.form]:
         raise CrispLoopError(
-            f"{path} is damaged: layer {_short(entry.name)} is {entry.form}, which its nm, block and"
-            " kept_blocks do not fit."
+            f"{path} is damaged: layer {_short(entry.name)} is {entry.form},"
+            " which its nm, block and kept_blocks do not fit."
         )
     values, *packed = parts
     if entry.form == "dense":
