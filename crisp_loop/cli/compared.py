@@ -61,7 +61,9 @@ def comparison_of(
 def comparison_table(comparison: Comparison) -> Table:
     """Metadata of each network and sparsity, as multiples of the hybrid format's."""
     shown: list[tuple[str, Masks]] = [("csr", "same"), ("ellpack", "unstructured")]
-    shown += [(name, "same") for name in OTHERS if name != "csr"]
+    for name in OTHERS:
+        if name != "csr":
+            shown.append((name, "same"))
     table = Table(box=SIMPLE_HEAD, title="Metadata over the hybrid format's")
     for column in ("network", "sparsity", "hybrid, bits"):
         table.add_column(column, justify="left" if column == "network" else "right")

@@ -7,17 +7,19 @@ does not matter). Slow and plain, for tests and for traffic counts.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from crisp_loop.core.masks import touched_blocks
-from crisp_loop.formats.base import Array
 from crisp_loop.formats.bits import unpack_bits
 from crisp_loop.formats.groups import offset_width
 from crisp_loop.formats.hybrid import HybridMatrix
 from crisp_loop.formats.nm import NMMatrix
 
 Packed = HybridMatrix | NMMatrix
+Numbers = npt.NDArray[np.number[Any]]
 _GATHERED = 1 << 22
 """Activations gathered at once."""
 
@@ -53,7 +55,7 @@ def columns_of(packed: Packed) -> npt.NDArray[np.int64]:
     return np.asarray(starts + offsets, dtype=np.int64).reshape(rows, -1)
 
 
-def matmul(packed: Packed, activations: Array) -> Array:
+def matmul(packed: Packed, activations: Numbers) -> Numbers:
     """``packed.decode() @ activations``, up to the order of sums.
 
     Args:
@@ -70,7 +72,9 @@ def matmul(packed: Packed, activations: Array) -> Array:
     if activations.ndim != 2 or len(activations) != inner:
         raise ValueError(f"expected activations shaped {inner} x N, not {activations.shape}")
     columns = columns_of(packed)[:rows]
-    values = np.asarray(packed.values).reshape(-1, columns.shape[1])[:rows]
+    values: Numbers = packed.values.astype(np.result_type(packed.values), copy=False).reshape(
+        -1, columns.shape[1]
+    )[:rows]
     width = activations.shape[1]
     # Values of padding are 0; what they are multiplied with must be, too.
     side = packed.block if isinstance(packed, HybridMatrix) else 1
@@ -83,7 +87,7 @@ def matmul(packed: Packed, activations: Array) -> Array:
     return result
 
 
-def linear(packed: Packed, inputs: Array) -> Array:
+def linear(packed: Packed, inputs: Numbers) -> Numbers:
     """A linear layer without bias: inputs (..., K) to outputs (..., S)."""
     flat = inputs.reshape(-1, inputs.shape[-1])
     return matmul(packed, flat.T).T.reshape(*inputs.shape[:-1], packed.shape[0])
@@ -91,12 +95,12 @@ def linear(packed: Packed, inputs: Array) -> Array:
 
 def conv2d(
     packed: Packed,
-    images: Array,
+    images: Numbers,
     kernel: tuple[int, int],
     stride: tuple[int, int] = (1, 1),
     padding: tuple[int, int] = (0, 0),
     dilation: tuple[int, int] = (1, 1),
-) -> Array:
+) -> Numbers:
     """A convolution without bias and groups, as the product with the unfolded images.
 
     Args:
@@ -119,12 +123,12 @@ def conv2d(
 
 
 def unfold(
-    images: Array,
+    images: Numbers,
     kernel: tuple[int, int],
     stride: tuple[int, int] = (1, 1),
     padding: tuple[int, int] = (0, 0),
     dilation: tuple[int, int] = (1, 1),
-) -> tuple[Array, tuple[int, int]]:
+) -> tuple[Numbers, tuple[int, int]]:
     """im2col in the order of weights: rows (kh, kw, C_in), columns (batch, P, Q), and (P, Q).
 
     Raises:

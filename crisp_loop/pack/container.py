@@ -9,48 +9,35 @@ several in random order, and equal networks should make equal files). See ``docs
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
 import numpy as np
-import pydantic
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from crisp_loop.core.errors import CrispLoopError, InputError
-from crisp_loop.core.files import replacing, sha256, validated
-from crisp_loop.core.pattern import NM, NMField
+from crisp_loop.core.files import replacing
+from crisp_loop.core.pattern import NM
 from crisp_loop.formats.base import Array
 from crisp_loop.formats.hybrid import HybridMatrix
 from crisp_loop.formats.nm import NMMatrix
+from crisp_loop.pack.header import (
+    FORMAT,
+    MAPPED,
+    PARTS,
+    VERSION,
+    Form,
+    LayerHeader,
+    hash_of,
+    seal,
+    short_name,
+    unseal,
+)
+from crisp_loop.pack.tensors import map_tensors
 
-FORMAT = "crisp_loop.packed"
-VERSION = 1
-
-Form = Literal["dense", "nm", "hybrid"]
-_PARTS: dict[Form, tuple[str, ...]] = {
-    "dense": ("",),
-    "nm": (".values", ".offsets"),
-    "hybrid": (".values", ".block_indices", ".offsets"),
-}
-_MAPPED: dict[Form, tuple[str, ...]] = {
-    "dense": (),
-    "nm": ("values", "offsets"),
-    "hybrid": ("values", "block_indices", "offsets"),
-}
-"""Fields of the matrices that hold tensors."""
-_TYPES = {
-    "BOOL": "?",
-    **{f"{kind}{8 * size}": f"<{kind.lower()}{size}" for kind in "IU" for size in (1, 2, 4, 8)},
-    **{f"F{8 * size}": f"<f{size}" for size in (2, 4, 8)},
-}
-"""Types of tensors by their names in safetensors files; numpy has no others."""
 EXPANSION = 256
 """A file is refused if its network, decoded, takes more than this many times the file (and
 64 MiB): a header of a few bytes shall not make a reader allocate gigabytes."""
@@ -106,51 +93,6 @@ def weight_layout(matrix: Array, shape: tuple[int, ...]) -> Array:
     return np.ascontiguousarray(matrix.reshape(out, height, width, inner).transpose(0, 3, 1, 2))
 
 
-_config = pydantic.ConfigDict(extra="forbid")
-
-
-def _two_or_four(shape: tuple[int, ...]) -> tuple[int, ...]:
-    if len(shape) not in (2, 4):
-        raise ValueError("expected two or four sides, OI or OIHW")
-    return shape
-
-
-_Shape = Annotated[
-    tuple[Annotated[int, pydantic.Field(ge=1)], ...], pydantic.AfterValidator(_two_or_four)
-]
-
-
-@pydantic.dataclasses.dataclass(frozen=True, config=_config)
-class LayerHeader:
-    """What the file's header says of one layer."""
-
-    name: str
-    form: Form
-    shape: _Shape
-    """Of the weight, OIHW or OI."""
-    nm: NMField | None
-    """None for a dense layer."""
-    block: int | None
-    """B; None unless hybrid."""
-    kept_blocks: int | None
-    """K'/B; None unless hybrid."""
-
-    @property
-    def matrix_shape(self) -> tuple[int, int]:
-        """(S, K)."""
-        return self.shape[0], math.prod(self.shape[1:])
-
-
-@pydantic.dataclasses.dataclass(frozen=True, config=_config)
-class _Header:
-    format: Literal["crisp_loop.packed"]
-    version: Literal[1]
-    model: str
-    layers: tuple[LayerHeader, ...]
-    sha256: dict[str, str]
-    """Tensor name to hash of its type, shape and bytes."""
-
-
 def write_packed(path: Path, network: PackedNetwork) -> None:
     """Write ``network`` atomically; equal networks make equal bytes."""
     tensors = dict(network.others)
@@ -174,12 +116,10 @@ def write_packed(path: Path, network: PackedNetwork) -> None:
         "version": VERSION,
         "model": network.model,
         "layers": layers,
-        "sha256": {name: _hash(tensor) for name, tensor in tensors.items()},
+        "sha256": {name: hash_of(tensor) for name, tensor in tensors.items()},
     }
-    text = json.dumps(header, separators=(",", ":"))
-    sealed = json.dumps({"seal": sha256(text), "header": text}, separators=(",", ":"))
     with replacing(path) as temporary:
-        save_file(tensors, temporary, {FORMAT: sealed})
+        save_file(tensors, temporary, {FORMAT: seal(header)})
 
 
 def read_packed(path: Path) -> PackedNetwork:
@@ -197,7 +137,7 @@ def read_packed(path: Path) -> PackedNetwork:
         if isinstance(stored, np.ndarray):
             stored = stored.copy()
         else:
-            parts = {part: getattr(stored, part).copy() for part in _MAPPED[layer.form]}
+            parts = {part: getattr(stored, part).copy() for part in MAPPED[layer.form]}
             stored = replace(stored, **parts)
         layers.append(PackedLayer(name, layer.shape, stored))
     return PackedNetwork(
@@ -239,7 +179,7 @@ class PackedFile:
             known = ", ".join(self.layers)
             raise InputError(self.path, "layer", name, f"the layers are {known}")
         entry = self.layers[name]
-        names = [f"{name}.weight{part}" for part in _PARTS[entry.form]]
+        names = [f"{name}.weight{part}" for part in PARTS[entry.form]]
         if verify:
             for tensor in names:
                 self._verify(tensor)
@@ -262,8 +202,10 @@ class PackedFile:
         return self._tensors[name]
 
     def _verify(self, name: str) -> None:
-        if _hash(self._tensors[name]) != self._hashes[name]:
-            raise CrispLoopError(f"{self.path} is damaged: {_short(name)} is not what was written.")
+        if hash_of(self._tensors[name]) != self._hashes[name]:
+            raise CrispLoopError(
+                f"{self.path} is damaged: {short_name(name)} is not what was written."
+            )
 
 
 def open_packed(path: Path) -> PackedFile:
@@ -277,22 +219,22 @@ def open_packed(path: Path) -> PackedFile:
         CrispLoopError: a file that is missing, truncated or foreign, or whose header is not what
             was written or does not fit the tensors.
     """
-    metadata, tensors = _map(path)
-    header = _unseal(path, metadata)
+    metadata, tensors = map_tensors(path, "packed network (.safetensors)")
+    header = unseal(path, metadata)
     missing = sorted(header.sha256.keys() ^ tensors.keys())
     if missing:
         raise CrispLoopError(
-            f"{path} is damaged: its header and its tensors differ in {_short(missing[0])}."
+            f"{path} is damaged: its header and its tensors differ in {short_name(missing[0])}."
         )
     others = dict.fromkeys(tensors)
     layers: dict[str, LayerHeader] = {}
     dense = 0
     for entry in header.layers:
-        names = [f"{entry.name}.weight{part}" for part in _PARTS[entry.form]]
+        names = [f"{entry.name}.weight{part}" for part in PARTS[entry.form]]
         absent = [name for name in names if name not in others]
         if absent:
             raise CrispLoopError(
-                f"{path} is damaged: layer {_short(entry.name)} lacks {_short(absent[0])}."
+                f"{path} is damaged: layer {short_name(entry.name)} lacks {short_name(absent[0])}."
             )
         for name in names:
             del others[name]
@@ -309,64 +251,6 @@ def open_packed(path: Path) -> PackedFile:
     return PackedFile(path, header.model, layers, tuple(others), tensors, header.sha256)
 
 
-def _map(path: Path) -> tuple[dict[str, str], dict[str, Array]]:
-    """Metadata and read-only views of the tensors of a safetensors file."""
-    what = "packed network (.safetensors)"
-    _check_file(path, what)
-    try:
-        # The library checks the layout (sizes, offsets, no gaps); it copies what it hands out.
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-        data = np.asarray(np.memmap(path, np.uint8, "r"))
-        size = int.from_bytes(data[:8].tobytes(), "little")
-        header = json.loads(data[8 : 8 + size].tobytes())
-        header.pop("__metadata__", None)
-        tensors = {}
-        for name in sorted(header):
-            entry = header[name]
-            first, last = (8 + size + offset for offset in entry["data_offsets"])
-            raw = data[first:last]
-            dtype = np.dtype(_TYPES[entry["dtype"]])
-            if raw.ctypes.data % dtype.alignment:
-                raw = raw.copy()
-            tensors[name] = raw.view(dtype).reshape(entry["shape"])
-    except KeyError as error:
-        raise CrispLoopError(
-            f"{path} is not a readable {what}: expected tensors of {', '.join(_TYPES)},"
-            f" not {error.args[0]}."
-        ) from None
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CrispLoopError(f"{path} is not a readable {what}: {_line(error)}.") from None
-    return metadata, tensors
-
-
-def read_tensors(path: Path, what: str) -> tuple[dict[str, str], dict[str, Array]]:
-    """Metadata and tensors of a safetensors file; one sentence when it is unreadable."""
-    _check_file(path, what)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            names = sorted(file.keys())
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError, TypeError, AttributeError) as error:
-        raise CrispLoopError(f"{path} is not a readable {what}: {_line(error)}.") from None
-
-
-def _check_file(path: Path, what: str) -> None:
-    if not path.is_file():
-        problem = "is a directory" if path.is_dir() else "does not exist"
-        raise CrispLoopError(f"{path} {problem}; expected a {what}.")
-
-
-def _short(name: str) -> str:
-    """A name out of a file, quoted on one line."""
-    return repr(name if len(name) <= 80 else name[:77] + "...")
-
-
-def _line(error: Exception) -> str:
-    """An error's text on one line, cut where a file's own content makes it long."""
-    return " ".join(str(error).split())[:200].rstrip(".")
-
-
 def _tensors(layer: PackedLayer) -> dict[str, Array]:
     stem = f"{layer.name}.weight"
     matrix = layer.stored
@@ -378,47 +262,25 @@ def _tensors(layer: PackedLayer) -> dict[str, Array]:
     return parts
 
 
-def _hash(tensor: Array) -> str:
-    digest = hashlib.sha256(f"{tensor.dtype.str}{tensor.shape}".encode())
-    digest.update(np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
-
-
-def _unseal(path: Path, metadata: Mapping[str, str]) -> _Header:
-    if FORMAT not in metadata:
-        raise CrispLoopError(f"{path} is no packed network; its header lacks {FORMAT!r}.")
-    try:
-        sealed: Any = json.loads(metadata[FORMAT])
-        text, seal = str(sealed["header"]), sealed["seal"]
-        header: Any = json.loads(text)
-        found = sha256(text)
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise CrispLoopError(f"{path} is damaged: its header is not the JSON expected.") from None
-    if found != seal:
-        raise CrispLoopError(f"{path} is damaged: its header is not what was written.")
-    if isinstance(header, dict) and header.get("version") != VERSION:
-        raise InputError(path, "version", header.get("version"), f"expected version {VERSION}")
-    return validated(header, _Header, path)
-
-
 def _stored(path: Path, entry: LayerHeader, parts: list[Array]) -> Array | NMMatrix | HybridMatrix:
     """A layer's matrix; its tensors' types and sizes are those that its header asks for."""
     given = (entry.nm is not None, entry.block is not None, entry.kept_blocks is not None)
     if given != {"dense": (0, 0, 0), "nm": (1, 0, 0), "hybrid": (1, 1, 1)}[entry.form]:
         raise CrispLoopError(
-            f"{path} is damaged: layer {_short(entry.name)} is {entry.form},"
+            f"{path} is damaged: layer {short_name(entry.name)} is {entry.form},"
             " which its nm, block and kept_blocks do not fit."
         )
-    values, *packed = parts
+    values, *others = parts
     if entry.form == "dense":
         if values.shape != entry.shape:
             expected = f"expected a weight shaped {entry.shape}"
-            raise InputError(path, f"layer {_short(entry.name)}", values.shape, expected)
+            raise InputError(path, f"layer {short_name(entry.name)}", values.shape, expected)
         return values
-    if any(part.dtype != np.uint8 or part.ndim != 1 for part in packed):
+    if any(part.dtype != np.uint8 or part.ndim != 1 for part in others):
         raise CrispLoopError(
-            f"{path} is damaged: layer {_short(entry.name)} has indices of no bytes."
+            f"{path} is damaged: layer {short_name(entry.name)} has indices of no bytes."
         )
+    packed = [part.view(np.uint8) for part in others]
     nm = entry.nm or NM(1, 1)
     stored: NMMatrix | HybridMatrix
     if entry.form == "nm":
@@ -436,4 +298,4 @@ def _as_damage(path: Path, layer: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise CrispLoopError(f"{path} is damaged: layer {_short(layer)}: {error}.") from None
+        raise CrispLoopError(f"{path} is damaged: layer {short_name(layer)}: {error}.") from None

@@ -15,8 +15,9 @@ from crisp_loop.core.progress import Progress, Quiet
 from crisp_loop.formats.base import Array, BoolArray
 from crisp_loop.formats.hybrid import HybridMatrix
 from crisp_loop.formats.nm import NMMatrix
-from crisp_loop.pack.container import PackedLayer, PackedNetwork, read_tensors, write_packed
+from crisp_loop.pack.container import PackedLayer, PackedNetwork, write_packed
 from crisp_loop.pack.storage import LayerStorage, storage_of, write_storage
+from crisp_loop.pack.tensors import read_tensors
 
 PACKED_FILE = "packed.safetensors"
 STORAGE_FILE = "storage.csv"

@@ -34,12 +34,12 @@ from crisp_loop.formats.hybrid import HybridMatrix
 from crisp_loop.formats.nm import NMMatrix
 from crisp_loop.pack.container import (
     EXPANSION,
-    FORMAT,
     PackedLayer,
     PackedNetwork,
     read_packed,
     write_packed,
 )
+from crisp_loop.pack.header import FORMAT
 
 JUNK: list[Any] = [
     None, True, -1, 0, 1, 2, 3, 4, 8, 16, 64, 1 << 20, 1 << 31, 1 << 40, 1 << 63, 1 << 100,
@@ -161,8 +161,8 @@ def truncate(data: bytes, rng: Rng) -> bytes:
 
 
 def lengthen(data: bytes, rng: Rng) -> bytes:
-    at = int(rng.choice([rng.integers(len(data)), len(data)]))
-    return data[:at] + rng.bytes(rng.integers(1, 100)) + data[at:]
+    at = len(data) if rng.random() < 0.5 else int(rng.integers(len(data)))
+    return data[:at] + rng.bytes(int(rng.integers(1, 100))) + data[at:]
 
 
 def shorten(data: bytes, rng: Rng) -> bytes:
@@ -177,7 +177,8 @@ def overwrite(data: bytes, rng: Rng) -> bytes:
 
 
 def huge_length(data: bytes, rng: Rng) -> bytes:
-    size = int(rng.choice([0, 1, 2**31, 2**40, 2**62, rng.integers(2**32)]))
+    sizes = [0, 1, 2**31, 2**40, 2**62, int(rng.integers(2**32))]
+    size = sizes[rng.integers(len(sizes))]
     return size.to_bytes(8, "little") + data[8:]
 
 

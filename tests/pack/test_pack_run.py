@@ -10,7 +10,8 @@ from safetensors.numpy import load_file, save_file
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.masks import Masks, save_masks
 from crisp_loop.core.pattern import NM
-from crisp_loop.pack.container import FORMAT, read_packed
+from crisp_loop.pack.container import read_packed
+from crisp_loop.pack.header import FORMAT
 from crisp_loop.pack.run import PackSummary, pack_masks
 
 NM24 = NM(2, 4)
