@@ -168,11 +168,15 @@ def gather(
     return -1
 
 
-_TABLE_24 = np.zeros(16, dtype=np.uint64)
+def _table_24() -> NDArray[np.uint64]:
+    _, taken, codes = gather_tables(2, 4)
+    kept = taken[:, 0].astype(np.int64) << 4 | taken[:, 1].astype(np.int64) << 5
+    return np.where(codes < 0, 64, codes | kept).astype(np.uint64)
+
+
+_TABLE_24 = _table_24()
 """What is stored of each mask of four (bit j: place j kept) at 2:4: its two places in bits 0-1 and
-2-3, bit 4 and 5 where the mask keeps them, bit 6 where it keeps more than two."""
-for _mask, (_places, _taken, _code) in enumerate(zip(*gather_tables(2, 4), strict=True)):
-    _TABLE_24[_mask] = 64 if _code < 0 else _code | _taken[0] << 4 | _taken[1] << 5
+2-3, bits 4 and 5 where the mask keeps them, bit 6 where it keeps more than two."""
 
 
 @_compiled

@@ -94,7 +94,12 @@ def weight_layout(matrix: Array, shape: tuple[int, ...]) -> Array:
 
 
 def write_packed(path: Path, network: PackedNetwork) -> None:
-    """Write ``network`` atomically; equal networks make equal bytes."""
+    """Write ``network`` atomically; equal networks make equal bytes.
+
+    Raises:
+        CrispLoopError: it cannot be written, or is so sparse (99.6 % or more) that readers would
+            take the file for an attack on their memory, see :data:`EXPANSION`.
+    """
     tensors = dict(network.others)
     layers = []
     for layer in network.layers:
@@ -120,6 +125,12 @@ def write_packed(path: Path, network: PackedNetwork) -> None:
     }
     with replacing(path) as temporary:
         save_file(tensors, temporary, {FORMAT: seal(header)})
+        dense = sum(_dense_bytes(layer) for layer in network.layers)
+        if dense > _limit(temporary):
+            raise CrispLoopError(
+                f"{path} cannot be written: decoded, its layers take {dense:,} bytes, more than"
+                f" {EXPANSION} times the file and 64 MiB, which readers refuse."
+            )
 
 
 def read_packed(path: Path) -> PackedNetwork:
@@ -242,13 +253,22 @@ def open_packed(path: Path) -> PackedFile:
         _stored(path, entry, parts)
         layers[entry.name] = entry
         dense += math.prod(entry.shape) * parts[0].dtype.itemsize
-    limit = EXPANSION * path.stat().st_size + (64 << 20)
-    if dense > limit:
+    if dense > _limit(path):
         raise CrispLoopError(
             f"{path} is damaged: decoded, its layers would take {dense:,} bytes, more than"
             f" {EXPANSION} times the file and 64 MiB."
         )
     return PackedFile(path, header.model, layers, tuple(others), tensors, header.sha256)
+
+
+def _limit(path: Path) -> int:
+    """Bytes that a file's layers may take when decoded."""
+    return EXPANSION * path.stat().st_size + (64 << 20)
+
+
+def _dense_bytes(layer: PackedLayer) -> int:
+    values = layer.stored if isinstance(layer.stored, np.ndarray) else layer.stored.values
+    return math.prod(layer.shape) * values.dtype.itemsize
 
 
 def _tensors(layer: PackedLayer) -> dict[str, Array]:

@@ -260,6 +260,9 @@ MUTATIONS: tuple[Callable[[bytes, Rng], bytes], ...] = (*BYTES, *SEALED)
 
 # ---- what a reader may do ------------------------------------------------------------------
 
+PEAK = [0]
+"""The most memory that reading a file took, in bytes."""
+
 
 def outcome(path: Path, kind: Callable[..., bytes], original: PackedNetwork) -> str:
     """``refused`` or ``read``.
@@ -277,6 +280,7 @@ def outcome(path: Path, kind: Callable[..., bytes], original: PackedNetwork) -> 
         return "refused"
     finally:
         peak = tracemalloc.get_traced_memory()[1]
+        PEAK[0] = max(PEAK[0], peak)
         # Decoding copies a layer once or twice: O, I, H, W in another order, and padding.
         allowed = 4 * (EXPANSION * path.stat().st_size + (64 << 20))
         assert peak < allowed, f"took {peak:,} bytes"
@@ -332,6 +336,7 @@ def main() -> None:
         print(f"{name:<24} {count:7,}")
     refused = sum(count for name, count in counts.items() if name.endswith("refused"))
     print(f"{options.files:,} files: {refused:,} refused, {options.files - refused:,} read")
+    print(f"most memory that reading one took: {PEAK[0]:,} bytes")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import pytest
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.pattern import NM
 from crisp_loop.formats.hybrid import HybridMatrix
+from crisp_loop.pack import container
 from crisp_loop.pack.container import (
     PackedLayer,
     PackedNetwork,
@@ -113,7 +114,9 @@ def test_headers_that_do_not_fit(packed: Path, fields: dict[str, object], senten
         assert "\n" not in str(caught.value)
 
 
-def test_a_small_file_cannot_ask_for_gigabytes(tmp_path: Path) -> None:
+def test_a_small_file_cannot_ask_for_gigabytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nothing kept of a huge layer takes no bytes, and would decode to any size."""
     nothing = HybridMatrix(
         np.zeros((1 << 12, 16, 0, 2), np.float32),
@@ -125,7 +128,13 @@ def test_a_small_file_cannot_ask_for_gigabytes(tmp_path: Path) -> None:
         0,
     )
     path = tmp_path / "huge.safetensors"
-    write_packed(path, PackedNetwork("huge", (PackedLayer("a", (1 << 16, 1 << 16), nothing),)))
+    network = PackedNetwork("huge", (PackedLayer("a", (1 << 16, 1 << 16), nothing),))
+    with pytest.raises(CrispLoopError, match=r"cannot be written: decoded, its layers take 17,179"):
+        write_packed(path, network)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(container, "EXPANSION", 1 << 40)
+    write_packed(path, network)
+    monkeypatch.undo()
     tracemalloc.start()
     try:
         with pytest.raises(CrispLoopError, match=r"would take 17,179,869,184 bytes, more than 256"):
