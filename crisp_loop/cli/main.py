@@ -259,6 +259,64 @@ def pack(
     out.print(f"Packed: {out_dir}", highlight=False)
 
 
+@app.command()
+@told_in_one_sentence
+def formats(
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAMES",
+            help="Networks, comma-separated. \\[default: resnet50,vgg16,mobilenetv2]",
+        ),
+    ] = None,
+    nm: Nm = None,
+    block: Annotated[
+        int | None, typer.Option("--block", "-B", metavar="B", help="Block side. \\[default: 64]")
+    ] = None,
+    sparsity: Annotated[
+        str | None,
+        typer.Option(
+            "--sparsity", "-s", metavar="KAPPAS", help="Comma-separated. \\[default: 0.5 to 0.95]"
+        ),
+    ] = None,
+    indivisible: Annotated[
+        str,
+        typer.Option(
+            "--indivisible", metavar="HOW", help="Layers that B does not divide: pad, or nm alone."
+        ),
+    ] = "pad",
+    masks: Annotated[
+        Path | None,
+        typer.Option("--masks", metavar="FILE", help="Count a mask file's layers instead."),
+    ] = None,
+    seed: Seed = None,
+    out_dir: Annotated[
+        Path, typer.Option("--out", "-o", metavar="DIR", help="Where tables and figure go.")
+    ] = Path("runs/formats"),
+) -> None:
+    """Compare the storage of sparse formats over networks: the metadata that each one needs.
+
+    Masks are drawn at the pattern; CSR and ELLPACK hold unstructured masks of as many weights too,
+    which is the paper's comparison.
+
+    crisp-loop formats --model resnet50 --nm 2:4 --block 64 --sparsity 0.5,0.9
+    """
+    from crisp_loop.cli.compared import comparison_of, comparison_table
+    from crisp_loop.pack.compare import FIGURE_FILES, write_comparison
+    from crisp_loop.pack.comparison_figure import draw_comparison
+
+    target = _directory(out_dir, "")
+    pattern = {"model": _listed(model), "nm": nm, "block": block, "sparsity": _listed(sparsity)}
+    compared = comparison_of(_given(pattern), indivisible, masks, seed or 0, Bars())
+    files = [*write_comparison(compared, target), *(target / name for name in FIGURE_FILES)]
+    draw_comparison(compared, files[2:])
+    out.print(comparison_table(compared))
+    for file in files:
+        out.print(f"  {file}", style="dim", highlight=False)
+
+
 @app.command("map")
 @told_in_one_sentence
 def map_layers(

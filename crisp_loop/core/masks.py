@@ -66,6 +66,20 @@ def kept_blocks(mask: BoolArray, block: int) -> BoolArray:
     return np.asarray(mask.reshape(grid[0], block, grid[1], block).any(axis=(1, 3)))
 
 
+def touched_blocks(kept: BoolArray, tile: int) -> npt.NDArray[np.int64]:
+    """Distinct input blocks that each tile of block-rows reads: the union of their indices.
+
+    Args:
+        kept: :func:`kept_blocks` of a mask, bool (R, K/B).
+        tile: Block-rows a tile, at least 1; the last one has fewer where it does not divide R.
+
+    Returns:
+        int64 (ceil(R / tile)).
+    """
+    starts = np.arange(0, len(kept), tile)
+    return np.logical_or.reduceat(kept, starts, axis=0).sum(axis=1, dtype=np.int64)
+
+
 def sparsity_of(mask: BoolArray, nm: NM, block: int) -> WeightSparsity:
     """The pattern of one layer's mask, found in the mask itself.
 
@@ -114,7 +128,7 @@ def sparsity_of(mask: BoolArray, nm: NM, block: int) -> WeightSparsity:
                 nm=nm,
                 block=block,
                 kept_blocks=int(per_row[0]),
-                touched_blocks=int(kept.any(axis=0).sum()),
+                touched_blocks=int(touched_blocks(kept, len(kept))[0]),
             )
     return WeightSparsity(form="nm", nnz=nnz, density=density, nm=nm)
 
@@ -148,6 +162,9 @@ def load_masks(path: Path | str) -> Masks:
     for name, mask in layers.items():
         if mask.dtype != np.bool_:
             raise InputError(path, name, str(mask.dtype), "expected a mask of booleans")
+        if mask.size and mask.view(np.uint8).max() > 1:  # numpy counts such bytes several times
+            worst = int(mask.view(np.uint8).max())
+            raise InputError(path, name, worst, "expected booleans, bytes of 0 or 1")
         if mask.ndim not in (2, 4):
             raise InputError(path, name, mask.shape, "expected a mask shaped OI or OIHW")
     return Masks(header.model, header.nm, header.block, layers)

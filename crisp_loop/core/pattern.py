@@ -49,6 +49,12 @@ def blocks_over(side: int, block: int) -> int:
     return -(-side // block)
 
 
+def blocks_to_keep(blocks: int, nm: NM, sparsity: float) -> int:
+    """K'/B for a layer of ``blocks`` = K/B: the nearest to (1 - kappa) * M/N, at least one."""
+    exact = blocks * (1 - as_fraction(sparsity)) / nm.density
+    return max(1, min(blocks, round(exact)))
+
+
 def _parse_or_pass(value: Any) -> Any:
     return NM.parse(value) if isinstance(value, str) else value
 

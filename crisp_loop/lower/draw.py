@@ -12,7 +12,7 @@ from crisp_loop.core.errors import InputError
 from crisp_loop.core.gemm import WeightSparsity, dense
 from crisp_loop.core.layers import Layer, LayerTable, roles, unfit
 from crisp_loop.core.masks import BoolArray, sparsity_of
-from crisp_loop.core.pattern import NM, as_fraction
+from crisp_loop.core.pattern import NM, as_fraction, blocks_to_keep
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,8 @@ class Draw:
         if rows % self.block or columns % self.block:
             return mask
         grid = (rows // self.block, columns // self.block)
-        kept = kept_blocks(grid[1], self.nm, self.sparsity)
+        kept = blocks_to_keep(grid[1], self.nm, self.sparsity)
         ranks = rng.random(grid).argsort(axis=1).argsort(axis=1)
         alive = (ranks < kept)[:, None, :, None]
         tiles = mask.reshape(grid[0], self.block, grid[1], self.block)
         return (tiles & alive).reshape(rows, columns)
-
-
-def kept_blocks(blocks: int, nm: NM, sparsity: float) -> int:
-    """K'/B for a layer of ``blocks`` = K/B: the nearest to (1 - kappa) * M/N, at least one."""
-    exact = blocks * (1 - as_fraction(sparsity)) / nm.density
-    return max(1, min(blocks, round(exact)))

@@ -9,31 +9,38 @@ several in random order, and equal networks should make equal files). See ``docs
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
-import pydantic
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from crisp_loop.core.errors import CrispLoopError, InputError
-from crisp_loop.core.files import replacing, sha256, validated
-from crisp_loop.core.pattern import NM, NMField
-from crisp_loop.pack.hybrid import Array, HybridMatrix, NMMatrix
+from crisp_loop.core.files import replacing
+from crisp_loop.core.pattern import NM
+from crisp_loop.formats.base import Array
+from crisp_loop.formats.hybrid import HybridMatrix
+from crisp_loop.formats.nm import NMMatrix
+from crisp_loop.pack.header import (
+    FORMAT,
+    MAPPED,
+    PARTS,
+    VERSION,
+    Form,
+    LayerHeader,
+    hash_of,
+    seal,
+    short_name,
+    unseal,
+)
+from crisp_loop.pack.tensors import map_tensors
 
-FORMAT = "crisp_loop.packed"
-VERSION = 1
-
-Form = Literal["dense", "nm", "hybrid"]
-_PARTS: dict[Form, tuple[str, ...]] = {
-    "dense": ("",),
-    "nm": (".values", ".offsets"),
-    "hybrid": (".values", ".block_indices", ".offsets"),
-}
+EXPANSION = 256
+"""A file is refused if its network, decoded, takes more than this many times the file (and
+64 MiB): a header of a few bytes shall not make a reader allocate gigabytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,31 +93,13 @@ def weight_layout(matrix: Array, shape: tuple[int, ...]) -> Array:
     return np.ascontiguousarray(matrix.reshape(out, height, width, inner).transpose(0, 3, 1, 2))
 
 
-_config = pydantic.ConfigDict(extra="forbid")
-
-
-@pydantic.dataclasses.dataclass(frozen=True, config=_config)
-class _LayerHeader:
-    name: str
-    form: Form
-    shape: tuple[int, int] | tuple[int, int, int, int]
-    nm: NMField | None
-    block: int | None
-    kept_blocks: int | None
-
-
-@pydantic.dataclasses.dataclass(frozen=True, config=_config)
-class _Header:
-    format: Literal["crisp_loop.packed"]
-    version: Literal[1]
-    model: str
-    layers: tuple[_LayerHeader, ...]
-    sha256: dict[str, str]
-    """Tensor name to hash of its type, shape and bytes."""
-
-
 def write_packed(path: Path, network: PackedNetwork) -> None:
-    """Write ``network`` atomically; equal networks make equal bytes."""
+    """Write ``network`` atomically; equal networks make equal bytes.
+
+    Raises:
+        CrispLoopError: it cannot be written, or is so sparse (99.6 % or more) that readers would
+            take the file for an attack on their memory, see :data:`EXPANSION`.
+    """
     tensors = dict(network.others)
     layers = []
     for layer in network.layers:
@@ -132,52 +121,154 @@ def write_packed(path: Path, network: PackedNetwork) -> None:
         "version": VERSION,
         "model": network.model,
         "layers": layers,
-        "sha256": {name: _hash(tensor) for name, tensor in tensors.items()},
+        "sha256": {name: hash_of(tensor) for name, tensor in tensors.items()},
     }
-    text = json.dumps(header, separators=(",", ":"))
-    sealed = json.dumps({"seal": sha256(text), "header": text}, separators=(",", ":"))
     with replacing(path) as temporary:
-        save_file(tensors, temporary, {FORMAT: sealed})
+        save_file(tensors, temporary, {FORMAT: seal(header)})
+        dense = sum(_dense_bytes(layer) for layer in network.layers)
+        if dense > _limit(temporary):
+            raise CrispLoopError(
+                f"{path} cannot be written: decoded, its layers take {dense:,} bytes, more than"
+                f" {EXPANSION} times the file and 64 MiB, which readers refuse."
+            )
 
 
 def read_packed(path: Path) -> PackedNetwork:
-    """Read a packed file.
+    """Read a packed file whole, into memory; every tensor is checked.
 
     Raises:
         CrispLoopError: a file that is missing, truncated, foreign, changed since it was
             written, or whose parts do not fit each other.
     """
-    metadata, tensors = read_tensors(path, "packed network (.safetensors)")
-    header = _unseal(path, metadata)
+    file = open_packed(path)
+    layers = []
+    for name in file.layers:
+        layer = file.layer(name)
+        stored = layer.stored
+        if isinstance(stored, np.ndarray):
+            stored = stored.copy()
+        else:
+            parts = {part: getattr(stored, part).copy() for part in MAPPED[layer.form]}
+            stored = replace(stored, **parts)
+        layers.append(PackedLayer(name, layer.shape, stored))
+    return PackedNetwork(
+        file.model, tuple(layers), {name: file.other(name).copy() for name in file.others}
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class PackedFile:
+    """A packed file whose layers are read when they are asked for.
+
+    Tensors are read-only views of the mapped file: what nobody touches is not read, and what was
+    read can be dropped by the system and read again. Whoever changes the file in place (as nothing
+    here does: files are replaced whole) changes the views too.
+    """
+
+    path: Path
+    model: str
+    layers: Mapping[str, LayerHeader]
+    """By name, in the file's order."""
+    others: tuple[str, ...]
+    """Keys of the state dict's other tensors."""
+    _tensors: Mapping[str, Array]
+    _hashes: Mapping[str, str]
+
+    def layer(self, name: str, verify: bool = True) -> PackedLayer:
+        """One layer.
+
+        Args:
+            name: One of :attr:`layers`.
+            verify: Compare its tensors with their hashes and decode it once, which reads all of
+                it; without, only sizes are checked, and nothing is read.
+
+        Raises:
+            CrispLoopError: there is no such layer, it is not what was written, or its parts do not
+                fit each other.
+        """
+        if name not in self.layers:
+            known = ", ".join(self.layers)
+            raise InputError(self.path, "layer", name, f"the layers are {known}")
+        entry = self.layers[name]
+        names = [f"{name}.weight{part}" for part in PARTS[entry.form]]
+        if verify:
+            for tensor in names:
+                self._verify(tensor)
+        stored = _stored(self.path, entry, [self._tensors[part] for part in names])
+        layer = PackedLayer(name, entry.shape, stored)
+        if verify:
+            with _as_damage(self.path, name):
+                layer.decode()
+        return layer
+
+    def other(self, name: str) -> Array:
+        """Another tensor of the state dict, compared with its hash.
+
+        Raises:
+            CrispLoopError: there is no such tensor, or it is not what was written.
+        """
+        if name not in self.others:
+            raise InputError(self.path, "tensor", name, f"the others are {', '.join(self.others)}")
+        self._verify(name)
+        return self._tensors[name]
+
+    def _verify(self, name: str) -> None:
+        if hash_of(self._tensors[name]) != self._hashes[name]:
+            raise CrispLoopError(
+                f"{self.path} is damaged: {short_name(name)} is not what was written."
+            )
+
+
+def open_packed(path: Path) -> PackedFile:
+    """Map a packed file; reads its header alone.
+
+    The header is checked against its seal, the tensors' types and sizes against the header, and
+    what the network takes when decoded against :data:`EXPANSION`. The tensors' bytes are checked
+    when :meth:`PackedFile.layer` reads them.
+
+    Raises:
+        CrispLoopError: a file that is missing, truncated or foreign, or whose header is not what
+            was written or does not fit the tensors.
+    """
+    metadata, tensors = map_tensors(path, "packed network (.safetensors)")
+    header = unseal(path, metadata)
     missing = sorted(header.sha256.keys() ^ tensors.keys())
     if missing:
         raise CrispLoopError(
-            f"{path} is damaged: its header and its tensors differ in {missing[0]}."
+            f"{path} is damaged: its header and its tensors differ in {short_name(missing[0])}."
         )
-    for name, tensor in tensors.items():
-        if _hash(tensor) != header.sha256[name]:
-            raise CrispLoopError(f"{path} is damaged: {name} is not what was written.")
-    layers = []
+    others = dict.fromkeys(tensors)
+    layers: dict[str, LayerHeader] = {}
+    dense = 0
     for entry in header.layers:
-        names = [f"{entry.name}.weight{part}" for part in _PARTS[entry.form]]
-        absent = [name for name in names if name not in tensors]
+        names = [f"{entry.name}.weight{part}" for part in PARTS[entry.form]]
+        absent = [name for name in names if name not in others]
         if absent:
-            raise CrispLoopError(f"{path} is damaged: layer {entry.name} lacks {absent[0]}.")
-        layers.append(_layer(path, entry, [tensors.pop(name) for name in names]))
-    return PackedNetwork(header.model, tuple(layers), tensors)
+            raise CrispLoopError(
+                f"{path} is damaged: layer {short_name(entry.name)} lacks {short_name(absent[0])}."
+            )
+        for name in names:
+            del others[name]
+        parts = [tensors[name] for name in names]
+        _stored(path, entry, parts)
+        layers[entry.name] = entry
+        dense += math.prod(entry.shape) * parts[0].dtype.itemsize
+    if dense > _limit(path):
+        raise CrispLoopError(
+            f"{path} is damaged: decoded, its layers would take {dense:,} bytes, more than"
+            f" {EXPANSION} times the file and 64 MiB."
+        )
+    return PackedFile(path, header.model, layers, tuple(others), tensors, header.sha256)
 
 
-def read_tensors(path: Path, what: str) -> tuple[dict[str, str], dict[str, Array]]:
-    """Metadata and tensors of a safetensors file; one sentence when it is unreadable."""
-    if not path.is_file():
-        problem = "is a directory" if path.is_dir() else "does not exist"
-        raise CrispLoopError(f"{path} {problem}; expected a {what}.")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            names = sorted(file.keys())
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError, TypeError, AttributeError) as error:
-        raise CrispLoopError(f"{path} is not a readable {what}: {error}.") from None
+def _limit(path: Path) -> int:
+    """Bytes that a file's layers may take when decoded."""
+    return EXPANSION * path.stat().st_size + (64 << 20)
+
+
+def _dense_bytes(layer: PackedLayer) -> int:
+    values = layer.stored if isinstance(layer.stored, np.ndarray) else layer.stored.values
+    return math.prod(layer.shape) * values.dtype.itemsize
 
 
 def _tensors(layer: PackedLayer) -> dict[str, Array]:
@@ -191,48 +282,40 @@ def _tensors(layer: PackedLayer) -> dict[str, Array]:
     return parts
 
 
-def _hash(tensor: Array) -> str:
-    return sha256(f"{tensor.dtype.str}{tensor.shape}".encode() + tensor.tobytes())
-
-
-def _unseal(path: Path, metadata: Mapping[str, str]) -> _Header:
-    if FORMAT not in metadata:
-        raise CrispLoopError(f"{path} is no packed network; its header lacks {FORMAT!r}.")
-    try:
-        sealed: Any = json.loads(metadata[FORMAT])
-        text, seal = str(sealed["header"]), sealed["seal"]
-        header: Any = json.loads(text)
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise CrispLoopError(f"{path} is damaged: its header is not the JSON expected.") from None
-    if sha256(text) != seal:
-        raise CrispLoopError(f"{path} is damaged: its header is not what was written.")
-    if isinstance(header, dict) and header.get("version") != VERSION:
-        raise InputError(path, "version", header.get("version"), f"expected version {VERSION}")
-    return validated(header, _Header, path)
-
-
-def _layer(path: Path, entry: _LayerHeader, parts: list[Array]) -> PackedLayer:
-    shape = tuple(entry.shape)
-    matrix_shape = (shape[0], int(np.prod(shape[1:])))
-    stored: Array | NMMatrix | HybridMatrix
-    if entry.form == "dense":
-        stored = parts[0]
-        if stored.shape != shape:
-            raise InputError(path, entry.name, stored.shape, f"expected a weight shaped {shape}")
-        return PackedLayer(entry.name, shape, stored)
-    nm = entry.nm or NM(1, 1)
-    values = parts[0]
-    *_, offsets = (part.astype(np.uint8, copy=False) for part in parts)
-    if entry.form == "nm":
-        stored = NMMatrix(values, offsets, matrix_shape, nm)
-    else:
-        indices = parts[1].astype(np.uint8, copy=False)
-        stored = HybridMatrix(
-            values, indices, offsets, matrix_shape, nm, entry.block or 0, entry.kept_blocks or 0
+def _stored(path: Path, entry: LayerHeader, parts: list[Array]) -> Array | NMMatrix | HybridMatrix:
+    """A layer's matrix; its tensors' types and sizes are those that its header asks for."""
+    given = (entry.nm is not None, entry.block is not None, entry.kept_blocks is not None)
+    if given != {"dense": (0, 0, 0), "nm": (1, 0, 0), "hybrid": (1, 1, 1)}[entry.form]:
+        raise CrispLoopError(
+            f"{path} is damaged: layer {short_name(entry.name)} is {entry.form},"
+            " which its nm, block and kept_blocks do not fit."
         )
-    layer = PackedLayer(entry.name, shape, stored)
+    values, *others = parts
+    if entry.form == "dense":
+        if values.shape != entry.shape:
+            expected = f"expected a weight shaped {entry.shape}"
+            raise InputError(path, f"layer {short_name(entry.name)}", values.shape, expected)
+        return values
+    if any(part.dtype != np.uint8 or part.ndim != 1 for part in others):
+        raise CrispLoopError(
+            f"{path} is damaged: layer {short_name(entry.name)} has indices of no bytes."
+        )
+    packed = [part.view(np.uint8) for part in others]
+    nm = entry.nm or NM(1, 1)
+    stored: NMMatrix | HybridMatrix
+    if entry.form == "nm":
+        stored = NMMatrix(values, packed[0], entry.matrix_shape, nm)
+    else:
+        block, kept = entry.block or 0, entry.kept_blocks or 0
+        stored = HybridMatrix(values, packed[0], packed[1], entry.matrix_shape, nm, block, kept)
+    with _as_damage(path, entry.name):
+        stored.check()
+    return stored
+
+
+@contextmanager
+def _as_damage(path: Path, layer: str) -> Iterator[None]:
     try:
-        layer.decode()
+        yield
     except ValueError as error:
-        raise CrispLoopError(f"{path} is damaged: layer {entry.name}: {error}.") from None
-    return layer
+        raise CrispLoopError(f"{path} is damaged: layer {short_name(layer)}: {error}.") from None

@@ -12,9 +12,12 @@ from crisp_loop.core.errors import CrispLoopError, InputError
 from crisp_loop.core.gemm import WeightSparsity
 from crisp_loop.core.masks import Masks, load_masks, matrix_view, sparsity_of
 from crisp_loop.core.progress import Progress, Quiet
-from crisp_loop.pack.container import PackedLayer, PackedNetwork, read_tensors, write_packed
-from crisp_loop.pack.hybrid import Array, BoolArray, encode, encode_nm
+from crisp_loop.formats.base import Array, BoolArray
+from crisp_loop.formats.hybrid import HybridMatrix
+from crisp_loop.formats.nm import NMMatrix
+from crisp_loop.pack.container import PackedLayer, PackedNetwork, write_packed
 from crisp_loop.pack.storage import LayerStorage, storage_of, write_storage
+from crisp_loop.pack.tensors import read_tensors
 
 PACKED_FILE = "packed.safetensors"
 STORAGE_FILE = "storage.csv"
@@ -101,11 +104,12 @@ def _pack(
         if sparsity.form == "dense":
             return PackedLayer(name, shape, weight), sparsity, mask
         if sparsity.form == "nm":
-            layer = PackedLayer(name, shape, encode_nm(mask, matrix, masks.nm))
+            stored = NMMatrix.encode(mask, matrix, masks.nm)
         else:
-            layer = PackedLayer(name, shape, encode(mask, matrix, masks.nm, masks.block))
+            stored = HybridMatrix.encode(mask, matrix, masks.nm, masks.block)
     except ValueError as error:
         raise CrispLoopError(f"{source}: layer {name} cannot be packed: {error}.") from None
+    layer = PackedLayer(name, shape, stored)
     masked = np.where(full, weight, weight.dtype.type(0))
     if layer.decode().tobytes() != masked.tobytes():
         raise AssertionError(f"layer {name} does not decode to its masked weights")

@@ -11,9 +11,12 @@ import numpy as np
 
 from crisp_loop.core.files import write_text
 from crisp_loop.core.gemm import WeightSparsity
-from crisp_loop.pack import accounting
+from crisp_loop.formats import accounting
+from crisp_loop.formats.base import BoolArray, Facts
+from crisp_loop.formats.registry import FORMATS
 from crisp_loop.pack.container import PackedLayer
-from crisp_loop.pack.hybrid import BoolArray
+
+_OTHERS = ("csr", "csc", "coo", "ellpack", "bitmask")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,20 +69,15 @@ def storage_of(layer: PackedLayer, sparsity: WeightSparsity, mask: BoolArray) ->
     values = stored if isinstance(stored, np.ndarray) else stored.values
     word = values.dtype.itemsize * 8
     index_bits = offset_bits = paper = 0
-    others = {"csr_bits": 0, "csc_bits": 0, "coo_bits": 0, "ellpack_bits": 0, "bitmask_bits": 0}
+    others = dict.fromkeys((f"{name}_bits" for name in _OTHERS), 0)
     if not isinstance(stored, np.ndarray):
         index_bits, offset_bits = stored.block_index_bits, stored.offset_bits
         kept = columns
         if sparsity.block is not None and sparsity.kept_blocks is not None:
             kept = sparsity.kept_blocks * sparsity.block
         paper = accounting.paper_bits(rows, kept, stored.nm, sparsity.block)
-        others = {
-            "csr_bits": accounting.csr_bits(rows, columns, sparsity.nnz),
-            "csc_bits": accounting.csc_bits(rows, columns, sparsity.nnz),
-            "coo_bits": accounting.coo_bits(rows, columns, sparsity.nnz),
-            "ellpack_bits": accounting.ellpack_bits(rows, columns, int(mask.sum(axis=1).max())),
-            "bitmask_bits": accounting.bitmask_bits(rows, columns),
-        }
+        facts = Facts.of(mask, stored.nm, sparsity.block or 1, word)
+        others = {f"{name}_bits": FORMATS[name].bits(facts).overhead for name in _OTHERS}
     return LayerStorage(
         layer=layer.name,
         form=layer.form,

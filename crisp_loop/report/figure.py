@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -14,28 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from crisp_loop.core.files import replacing
+from crisp_loop.core.figures import GRID, INK, MUTED, PALETTE, STYLE, save_figure
 from crisp_loop.report.totals import geomean
-
-PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#D55E00", "#0072B2", "#F0E442", "#000000")
-"""Okabe and Ito's colours, which colour-blind readers can tell apart."""
-INK, MUTED, GRID = "#222222", "#666666", "#E4E4E4"
 
 Floats = npt.NDArray[np.float64]
 
-_STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "text.color": INK,
-    "axes.edgecolor": MUTED,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.8,
-    "xtick.color": INK,
-    "ytick.color": MUTED,
-    "ytick.labelcolor": INK,
-    "svg.hashsalt": "crisp_loop",
-    "svg.fonttype": "path",
-}
 _MEASURES = (("speedup", "Speed-up"), ("energy_gain", "Energy gain"))
 
 
@@ -44,13 +26,9 @@ def draw_speedup(results: pd.DataFrame, baseline: str, files: Sequence[Path]) ->
 
     Equal results make equal bytes.
     """
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = speedup_figure(results, baseline)
-        for file in files:
-            kind = file.suffix.removeprefix(".")
-            undated = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-            with replacing(file) as temporary:
-                figure.savefig(temporary, format=kind, dpi=160, metadata=undated)
+        save_figure(figure, files)
 
 
 def speedup_figure(results: pd.DataFrame, baseline: str) -> Figure:

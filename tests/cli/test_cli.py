@@ -62,6 +62,18 @@ def crisp(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProce
         (["report", "empty"], "empty is no run's directory"),
         (["layers", "alexnet"], "network: 'alexnet' cannot be used; the known ones are"),
         (["pack", "nowhere", "nowhere"], "nowhere"),
+        (["formats", "-m", "alexnet"], "network: 'alexnet' cannot be used; the known ones are"),
+        (["formats", "--nm", "5:4"], "--nm: '5:4' cannot be used; expected N:M with 1 <= N <= M"),
+        (["formats", "--block", "10"], "block: 10 cannot be used; expected a multiple of 4"),
+        (["formats", "-s", "0.4"], "sparsity: 0.4 cannot be used; expected 0.5 (what 2:4 alone"),
+        (["formats", "-s", "half"], "--sparsity: 'half' cannot be used; expected numbers"),
+        (["formats", "--indivisible", "cut"], "--indivisible: 'cut' cannot be used; expected pad"),
+        (["formats", "--masks", "nowhere"], "nowhere does not exist; expected a mask file"),
+        (
+            ["formats", "--masks", "x", "-B", "16"],
+            "it excludes --block",
+        ),
+        (["formats", "--out", "broken.yaml"], "--out: broken.yaml is a file; expected a directory"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -99,7 +111,7 @@ def test_the_capacity_case_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["eval", "prune", "pack", "map", "specs", "cost", "report", "layers", "doctor"],
+    ["eval", "prune", "pack", "map", "specs", "cost", "report", "layers", "doctor", "formats"],
 )
 def test_help_teaches(command: str) -> None:
     done = runner.invoke(app, [command, "--help"])

@@ -76,3 +76,12 @@ def test_foreign_and_damaged_files_are_refused(tmp_path: Path) -> None:
         load_masks(path)
     with pytest.raises(CrispLoopError, match="is a directory"):
         load_masks(tmp_path)
+
+
+def test_booleans_of_other_bytes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "masks.safetensors"
+    save_masks(path, Masks("net", NM(2, 4), 16, {"a": np.ones((4, 4), dtype=bool)}))
+    data = path.read_bytes()
+    path.write_bytes(data[:-1] + b"\x02")
+    with pytest.raises(CrispLoopError, match="a: 2 cannot be used; expected booleans, bytes of 0"):
+        load_masks(path)

@@ -11,8 +11,8 @@ from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.files import write_json
 from crisp_loop.core.layers import Layer, LayerTable, roles, unfit
 from crisp_loop.core.masks import Masks, save_masks, sparsity_of
-from crisp_loop.core.pattern import NM
-from crisp_loop.lower.draw import Draw, kept_blocks
+from crisp_loop.core.pattern import NM, blocks_to_keep
+from crisp_loop.lower.draw import Draw
 from crisp_loop.lower.run import lower_network
 from crisp_loop.networks.trace import layer_table
 
@@ -120,7 +120,7 @@ def test_drawn_masks_hold_the_pattern(
     groups = mask.reshape(grid[0] * block, -1, nm.m).sum(axis=2)
     assert set(np.unique(groups)) <= {0, nm.n}
     per_row = mask.reshape(grid[0], block, grid[1], block).any(axis=(1, 3)).sum(axis=1)
-    assert set(per_row) == {kept_blocks(grid[1], nm, kappa)}
+    assert set(per_row) == {blocks_to_keep(grid[1], nm, kappa)}
 
 
 def test_too_little_sparsity_for_the_pattern_is_refused(layers: Path, tmp_path: Path) -> None:

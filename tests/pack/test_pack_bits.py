@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crisp_loop.pack import bits
+from crisp_loop.formats import bits
 
 
 @st.composite

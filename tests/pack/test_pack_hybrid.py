@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crisp_loop.core.pattern import NM
-from crisp_loop.pack import accounting
-from crisp_loop.pack.bits import unpack_bits, width_for
-from crisp_loop.pack.hybrid import HybridMatrix, encode, encode_nm
+from crisp_loop.formats import accounting
+from crisp_loop.formats.base import Facts
+from crisp_loop.formats.bits import unpack_bits, width_for
+from crisp_loop.formats.hybrid import HybridMatrix
+from crisp_loop.formats.nm import NMMatrix
 
 Matrix = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -70,7 +72,7 @@ def hybrid_cases(draw: st.DrawFn) -> tuple[Mask, Matrix, NM, int, int]:
 @given(hybrid_cases())
 def test_hybrid_round_trip_is_bit_exact(case: tuple[Mask, Matrix, NM, int, int]) -> None:
     mask, weights, nm, block, kept = case
-    packed = encode(mask, weights, nm, block)
+    packed = HybridMatrix.encode(mask, weights, nm, block)
     assert packed.kept_blocks == kept
     assert packed.values.shape == (mask.shape[0] // block, block, kept * block // nm.m, nm.n)
     decoded = packed.decode()
@@ -83,7 +85,7 @@ def test_hybrid_round_trip_is_bit_exact(case: tuple[Mask, Matrix, NM, int, int])
 def test_hybrid_bits_equal_the_closed_forms(case: tuple[Mask, Matrix, NM, int, int]) -> None:
     mask, weights, nm, block, kept = case
     rows, columns = mask.shape
-    packed = encode(mask, weights, nm, block)
+    packed = HybridMatrix.encode(mask, weights, nm, block)
     index_bits = accounting.block_index_bits(rows, columns, block, kept)
     offset_bits = accounting.offset_bits(rows, kept * block, nm)
     assert packed.block_index_bits == index_bits
@@ -101,7 +103,7 @@ def test_hybrid_bits_equal_the_closed_forms(case: tuple[Mask, Matrix, NM, int, i
 @given(hybrid_cases())
 def test_block_indices_equal_torch_bsr(case: tuple[Mask, Matrix, NM, int, int]) -> None:
     mask, weights, nm, block, kept = case
-    packed = encode(mask, weights, nm, block)
+    packed = HybridMatrix.encode(mask, weights, nm, block)
     bsr = torch.from_numpy(mask.astype(np.float32)).to_sparse_bsr((block, block))
     assert bsr.crow_indices().diff().tolist() == [kept] * packed.values.shape[0]
     assert packed.indices().reshape(-1).tolist() == bsr.col_indices().tolist()
@@ -113,7 +115,7 @@ def test_nm_round_trip_is_bit_exact(nm: NM, rows: int, groups: int, full: bool, 
     rng = np.random.default_rng(seed)
     mask = nm_mask(rng, rows, groups * nm.m, nm, full)
     weights = strange_weights(rng, mask.shape)
-    packed = encode_nm(mask, weights, nm)
+    packed = NMMatrix.encode(mask, weights, nm)
     assert packed.values.shape == (rows, groups, nm.n)
     assert (packed.decode().view(np.uint32) == masked_bits(mask, weights)).all()
     assert packed.offset_bits == accounting.offset_bits(rows, groups * nm.m, nm)
@@ -123,7 +125,7 @@ def test_a_small_case_by_hand() -> None:
     mask = np.array([[0, 0, 0, 0, 0, 1, 1, 0], [0, 0, 0, 0, 1, 0, 0, 0]], dtype=np.bool_)
     mask = np.vstack([mask, np.zeros((2, 8), np.bool_)])
     weights = np.arange(1, 33, dtype=np.float32).reshape(4, 8)
-    packed = encode(mask, weights, NM(2, 4), 4)
+    packed = HybridMatrix.encode(mask, weights, NM(2, 4), 4)
     assert packed.kept_blocks == 1
     assert packed.indices().tolist() == [[1]]
     assert packed.block_index_bits == 1
@@ -135,7 +137,7 @@ def test_a_small_case_by_hand() -> None:
 def test_kept_zeros_keep_their_sign_and_masked_weights_become_plus_zero() -> None:
     mask = np.array([[True, False, False, False]])
     weights = np.array([[-0.0, -0.0, np.nan, -1.0]], dtype=np.float32)
-    decoded = encode_nm(mask, weights, NM(2, 4)).decode()
+    decoded = NMMatrix.encode(mask, weights, NM(2, 4)).decode()
     assert np.signbit(decoded).tolist() == [[True, False, False, False]]
     assert decoded.tolist() == [[0, 0, 0, 0]]
 
@@ -145,7 +147,7 @@ def test_other_types_of_weight(dtype: type) -> None:
     rng = np.random.default_rng(0)
     mask = hybrid_mask(rng, (2, 3), 16, 2, NM(2, 4), True)
     weights = rng.integers(-100, 100, mask.shape).astype(dtype)
-    decoded = encode(mask, weights, NM(2, 4), 16).decode()
+    decoded = HybridMatrix.encode(mask, weights, NM(2, 4), 16).decode()
     assert decoded.dtype == dtype
     assert (decoded == weights * mask).all()
 
@@ -155,23 +157,23 @@ def test_refused_masks() -> None:
     uneven = np.zeros((32, 32), np.bool_)
     uneven[0, [0, 16]] = uneven[16, 0] = True
     with pytest.raises(ValueError, match="block-rows 1 and 0 keep 1 and 2 blocks"):
-        encode(uneven, weights, NM(2, 4), 16)
+        HybridMatrix.encode(uneven, weights, NM(2, 4), 16)
     with pytest.raises(ValueError, match=r"keeps 4 of 4 weights, more than 2:4"):
-        encode(np.ones((32, 32), np.bool_), weights, NM(2, 4), 16)
+        HybridMatrix.encode(np.ones((32, 32), np.bool_), weights, NM(2, 4), 16)
     with pytest.raises(ValueError, match="blocks of 0 do not divide 32 x 32"):
-        encode(uneven, weights, NM(2, 4), 0)
+        HybridMatrix.encode(uneven, weights, NM(2, 4), 0)
     with pytest.raises(ValueError, match="no whole groups of 3"):
-        encode(uneven, weights, NM(2, 3), 16)
+        HybridMatrix.encode(uneven, weights, NM(2, 3), 16)
     with pytest.raises(ValueError, match="K = 32 holds no whole groups of 3"):
-        encode_nm(uneven, weights, NM(2, 3))
+        NMMatrix.encode(uneven, weights, NM(2, 3))
     with pytest.raises(ValueError, match="one shape"):
-        encode_nm(uneven, weights[:1], NM(2, 4))
+        NMMatrix.encode(uneven, weights[:1], NM(2, 4))
 
 
 def test_refused_parts() -> None:
     rng = np.random.default_rng(1)
     mask = hybrid_mask(rng, (2, 5), 16, 3, NM(2, 4), True)
-    good = encode(mask, strange_weights(rng, mask.shape), NM(2, 4), 16)
+    good = HybridMatrix.encode(mask, strange_weights(rng, mask.shape), NM(2, 4), 16)
 
     def refused(match: str, **parts: object) -> None:
         with pytest.raises(ValueError, match=match):
@@ -186,7 +188,7 @@ def test_refused_parts() -> None:
     refused("K = 81 holds no whole groups of 4", shape=(32, 81))
     refused("values lie beyond 31 x 80", shape=(31, 80))
     with pytest.raises(ValueError, match="has no offsets"):
-        replace(encode_nm(mask[:, :1], mask[:, :1], NM(1, 1)), offsets=good.offsets).decode()
+        replace(NMMatrix.encode(mask[:, :1], mask[:, :1], NM(1, 1)), offsets=good.offsets).decode()
     assert isinstance(good, HybridMatrix)
 
 
@@ -224,13 +226,16 @@ def test_csr_costs_over_five_times_the_metadata_on_resnet50(sparsity: float) -> 
         kept = max(1, round((1 - sparsity) * 2 * columns / block))
         hybrid += accounting.block_index_bits(rows, columns, block, kept)
         hybrid += accounting.offset_bits(rows, kept * block, nm)
-        csr += accounting.csr_bits(rows, columns, rows * kept * block // 2)
+        facts = Facts(rows, columns, rows * kept * block // 2, 0, 0, nm, block)
+        csr += accounting.csr(facts).overhead
     assert 5.0 < csr / hybrid < 5.8
 
 
 def test_width_of_one_block_column_is_zero() -> None:
     assert width_for(1) == 0
-    packed = encode(np.ones((16, 16), np.bool_), np.ones((16, 16), np.float32), NM(4, 4), 16)
+    packed = HybridMatrix.encode(
+        np.ones((16, 16), np.bool_), np.ones((16, 16), np.float32), NM(4, 4), 16
+    )
     assert packed.block_index_bits == packed.offset_bits == 0
     assert (packed.decode() == 1).all()
 
@@ -242,7 +247,7 @@ def test_the_decoder_printed_in_the_documentation(columns: int, kept: int) -> No
     code = text[text.index("    def words") : text.index("### Other forms")]
     rng = np.random.default_rng(3)
     mask = hybrid_mask(rng, (2, columns), 16, kept, NM(2, 4), False)
-    packed = encode(mask, strange_weights(rng, mask.shape), NM(2, 4), 16)
+    packed = HybridMatrix.encode(mask, strange_weights(rng, mask.shape), NM(2, 4), 16)
     names = {"np": np, "S": 32, "K": columns * 16, "B": 16, "M": 4, "ceil_log2": width_for}
     names |= {name: getattr(packed, name) for name in ("values", "block_indices", "offsets")}
     exec(textwrap.dedent(code), names)

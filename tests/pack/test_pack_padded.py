@@ -20,11 +20,11 @@ from crisp_loop.core.gemm import Gemm
 from crisp_loop.core.layers import Layer, LayerTable
 from crisp_loop.core.masks import Masks, matrix_view, save_masks, sparsity_of
 from crisp_loop.core.pattern import NM
+from crisp_loop.formats import accounting
+from crisp_loop.formats.bits import width_for
+from crisp_loop.formats.hybrid import HybridMatrix
 from crisp_loop.lower.run import lower_network
-from crisp_loop.pack import accounting
-from crisp_loop.pack.bits import width_for
 from crisp_loop.pack.container import read_packed
-from crisp_loop.pack.hybrid import encode
 from crisp_loop.pack.run import pack_masks
 
 Mask = np.ndarray[tuple[int, int], np.dtype[np.bool_]]
@@ -63,14 +63,14 @@ def cases(draw: st.DrawFn) -> tuple[Mask, Matrix, NM, int, int]:
 @given(cases())
 def test_round_trip_is_bit_exact(case: tuple[Mask, Matrix, NM, int, int]) -> None:
     mask, weights, nm, block, kept = case
-    packed = encode(mask, weights, nm, block)
+    packed = HybridMatrix.encode(mask, weights, nm, block)
     assert (packed.shape, packed.kept_blocks) == (mask.shape, kept)
     decoded = packed.decode()
     masked = np.where(mask, weights.view(np.uint32), np.uint32(0))
     assert decoded.shape == mask.shape
     assert np.array_equal(decoded.view(np.uint32), masked)
     # What is stored is what the padded matrix stores.
-    full = encode(padded(mask, block), padded(weights, block), nm, block)
+    full = HybridMatrix.encode(padded(mask, block), padded(weights, block), nm, block)
     assert packed.values.tobytes() == full.values.tobytes()
     assert packed.values.shape == full.values.shape
     assert np.array_equal(packed.block_indices, full.block_indices)
@@ -82,7 +82,7 @@ def test_round_trip_is_bit_exact(case: tuple[Mask, Matrix, NM, int, int]) -> Non
 @given(cases())
 def test_bits_are_those_of_the_padded_grid(case: tuple[Mask, Matrix, NM, int, int]) -> None:
     mask, weights, nm, block, kept = case
-    packed = encode(mask, weights, nm, block)
+    packed = HybridMatrix.encode(mask, weights, nm, block)
     rows, columns = padded(mask, block).shape
     assert packed.grid == (rows // block, columns // block)
     index_bits = rows // block * kept * width_for(columns // block)
@@ -111,7 +111,7 @@ def test_bits_are_those_of_the_padded_grid(case: tuple[Mask, Matrix, NM, int, in
 def test_blocks_are_torchs_of_the_padded_matrix(case: tuple[Mask, Matrix, NM, int, int]) -> None:
     mask, _, nm, block, kept = case
     weights = np.where(mask, 1 + np.arange(mask.size, dtype=np.float32).reshape(mask.shape), 0)
-    packed = encode(mask, weights, nm, block)
+    packed = HybridMatrix.encode(mask, weights, nm, block)
     bsr = torch.from_numpy(padded(weights, block)).to_sparse_bsr((block, block))
     assert bsr.crow_indices().diff().tolist() == [kept] * packed.grid[0]
     assert packed.indices().reshape(-1).tolist() == bsr.col_indices().tolist()
@@ -126,7 +126,7 @@ def test_the_decoder_printed_in_the_documentation(shape: tuple[int, int], kept: 
     code = text[text.index("    def words") : text.index("### Other forms")]
     rng = np.random.default_rng(3)
     mask = mask_of(rng, shape, NM(2, 4), 16, kept)
-    packed = encode(mask, rng.standard_normal(shape, dtype=np.float32), NM(2, 4), 16)
+    packed = HybridMatrix.encode(mask, rng.standard_normal(shape, dtype=np.float32), NM(2, 4), 16)
     names = {"np": np, "S": shape[0], "K": shape[1], "B": 16, "M": 4, "ceil_log2": width_for}
     names |= {name: getattr(packed, name) for name in ("values", "block_indices", "offsets")}
     exec(textwrap.dedent(code), names)
@@ -218,7 +218,7 @@ def test_lowering_keeps_true_sides(folder: Path) -> None:
 
 def test_values_in_the_padding_are_damage(folder: Path) -> None:
     matrix = np.ones((20, 44), np.float32)
-    packed = encode(matrix > 0, matrix, NM(4, 4), 16)
+    packed = HybridMatrix.encode(matrix > 0, matrix, NM(4, 4), 16)
     packed.values[-1, -1, -1, -1] = 1
     with pytest.raises(ValueError, match="values lie beyond 20 x 44"):
         packed.decode()

@@ -10,7 +10,8 @@ from safetensors.numpy import load_file, save_file
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.masks import Masks, save_masks
 from crisp_loop.core.pattern import NM
-from crisp_loop.pack.container import FORMAT, read_packed
+from crisp_loop.pack.container import read_packed
+from crisp_loop.pack.header import FORMAT
 from crisp_loop.pack.run import PackSummary, pack_masks
 
 NM24 = NM(2, 4)
@@ -162,8 +163,8 @@ def rewrite(path: Path, change: str) -> None:
         ("truncated", "not a readable packed network"),
         ("flipped bit", "is not what was written"),
         ("header shape", "its header is not what was written"),
-        ("tensor missing", "differ in layer2.weight.offsets"),
-        ("tensor added", "differ in extra"),
+        ("tensor missing", "differ in 'layer2.weight.offsets'"),
+        ("tensor added", "differ in 'extra'"),
         ("tensors swapped", "is not what was written"),
         ("no header", "is no packed network"),
         ("broken header", "not the JSON expected"),

@@ -59,12 +59,7 @@ def unpack_bits(stream: Bytes, width: int, count: int) -> Words:
         ValueError: a stream of another length than ``count`` words take, or with bits set in
             its padding.
     """
-    _check_width(width)
-    if stream.dtype != np.uint8 or stream.shape != (packed_size(count, width),):
-        raise ValueError(
-            f"{count} words of {width} bits take {packed_size(count, width)} bytes,"
-            f" not {stream.size}"
-        )
+    check_size(stream, width, count)
     words = np.zeros(count, dtype="<u4")
     for start in range(0, count if width else 0, _CHUNK):
         size = min(_CHUNK, count - start)
@@ -76,6 +71,20 @@ def unpack_bits(stream: Bytes, width: int, count: int) -> Words:
         wide = np.packbits(bits[: size * width].reshape(size, width), axis=1, bitorder="little")
         words.view(np.uint8).reshape(-1, 4)[start : start + size, : wide.shape[1]] = wide
     return words.astype(np.uint32, copy=False)
+
+
+def check_size(stream: Bytes, width: int, count: int) -> None:
+    """Whether a stream is as long as ``count`` words take.
+
+    Raises:
+        ValueError: it is not.
+    """
+    _check_width(width)
+    if stream.dtype != np.uint8 or stream.shape != (packed_size(count, width),):
+        raise ValueError(
+            f"{count} words of {width} bits take {packed_size(count, width)} bytes,"
+            f" not {stream.size}"
+        )
 
 
 def _check_width(width: int) -> None:
