@@ -22,16 +22,20 @@ def lower_network(
     masks: Path | Draw,
     out_dir: Path,
     activation_density: float = 0.6,
+    input_density: float = 1.0,
     progress: Progress | None = None,
 ) -> Workload:
     """Turn each layer into one GEMM (grouped layers: one a group) with its density model.
+
+    Products of two activations have both operands dense: what they multiply comes from linear
+    layers and softmax, which leave no zeros.
 
     Args:
         layers: The layer table (``layers.json``).
         masks: The mask file, or how to draw masks where no weights are at hand.
         out_dir: Where ``workload.json`` goes.
-        activation_density: Share of non-zero activations behind a non-linearity; the first
-            layer reads the input, which counts as dense.
+        activation_density: Share of non-zero activations behind a non-linearity.
+        input_density: The same for the input, which the first layer reads.
         progress: Who hears of it.
 
     Raises:
@@ -40,23 +44,28 @@ def lower_network(
     table = read_json(layers, LayerTable, "layer table")
     if not table.layers:
         raise CrispLoopError(f"{layers} holds no layers; expected at least one conv or linear.")
+    weights = sum(layer.weights for layer in table.layers)
     if isinstance(masks, Draw):
         drawn = masks.for_network(table)
         nm, block, source, sparsity = masks.nm, masks.block, f"drawn (seed {masks.seed})", drawn
     else:
         nm, block, source, sparsity = _from_file(masks, table)
     gemms = [
-        _gemm(layer, sparsity(layer), 1.0 if first else activation_density)
+        _gemm(layer, sparsity(layer), input_density if first else activation_density)
         for layer, first in (progress or Quiet()).track(
             [(layer, i == 0) for i, layer in enumerate(table.layers)], "Lowering layers"
         )
     ]
-    weights = sum(layer.weights for layer in table.layers)
+    pruned = sum(
+        layer.weights - gemm.weight.nnz
+        for layer, gemm in zip(table.layers, gemms, strict=True)
+        if layer.weights
+    )
     workload = Workload(
         model=table.model,
         nm=nm,
         block=block,
-        sparsity=1 - sum(gemm.weight.nnz for gemm in gemms) / weights,
+        sparsity=pruned / weights if weights else 0.0,
         masks=source,
         gemms=tuple(gemms),
     )
@@ -72,7 +81,7 @@ def _gemm(layer: Layer, weight: WeightSparsity, activation_density: float) -> Ge
         K=layer.K,
         N=layer.N,
         weight=weight,
-        activation_density=activation_density,
+        activation_density=activation_density if layer.weights else 1.0,
     )
 
 
@@ -84,13 +93,13 @@ def _from_file(path: Path, table: LayerTable) -> tuple[NM, int, str, SparsityOf]
             raise InputError(path, name, name, f"expected a layer of {table.model}")
         layer = by_name[name]
         shape = (layer.S, layer.in_channels // layer.groups)
-        expected = (*shape, *layer.kernel) if mask.ndim == 4 else shape
+        expected = (*shape, *layer.kernel) if mask.ndim > 2 else shape
         if mask.shape != expected:
             raise InputError(path, name, mask.shape, f"expected {expected}, as {table.model} has")
 
     def sparsity(layer: Layer) -> WeightSparsity:
         if layer.name not in masks.layers:
-            return dense(layer.weights)
+            return dense(layer.S * layer.K)
         try:
             mask = matrix_view(masks.layers[layer.name])
             return sparsity_of(mask.astype(bool), masks.nm, masks.block)

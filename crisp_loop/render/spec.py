@@ -8,6 +8,7 @@ from importlib.resources import as_file, files
 from jinja2 import DictLoader, Environment, StrictUndefined
 
 from crisp_loop.accelerators import Accelerator, Problem
+from crisp_loop.core.files import sha256
 from crisp_loop.core.loops import DIMENSIONS, LoopNest
 
 SECTIONS = ("architecture", "energy", "problem", "sparse_optimizations", "mapping")
@@ -74,13 +75,24 @@ def tensor_axes(problem: Problem) -> dict[str, tuple[str, ...]]:
 
 
 @cache
-def _environment() -> Environment:
-    sources: dict[str, str] = {}
+def _sources() -> dict[str, str]:
+    """Name to text of every template."""
     with as_file(files("crisp_loop.templates")) as root:
-        for file in root.rglob("*.jinja2"):
-            sources[file.relative_to(root).as_posix()] = file.read_text(encoding="utf-8")
+        return {
+            file.relative_to(root).as_posix(): file.read_text(encoding="utf-8")
+            for file in sorted(root.rglob("*.jinja2"))
+        }
+
+
+def templates_hash() -> str:
+    """SHA-256 over the names and texts of all templates."""
+    return sha256("\0".join(part for item in _sources().items() for part in item))
+
+
+@cache
+def _environment() -> Environment:
     environment = Environment(
-        loader=DictLoader(sources),
+        loader=DictLoader(_sources()),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
