@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,12 @@ class Spec:
     """Section name to plain data, with the names of :data:`REQUIRED` and :data:`OPTIONAL`."""
     files: tuple[Path, ...] = ()
     """The files the sections were read from; empty for a spec made in memory."""
+    homes: dict[str, Path] = field(default_factory=dict)
+    """Section name to its file, for messages."""
+
+    def where(self, section: str) -> str:
+        """What to call the place of ``section``: its file where it has one."""
+        return str(self.homes.get(section, self.source))
 
 
 def load_spec(path: Path) -> Spec:
@@ -37,6 +43,7 @@ def load_spec(path: Path) -> Spec:
     if not files:
         raise CrispLoopError(f"{path} holds no .yaml files; expected the sections of a spec.")
     sections: dict[str, Any] = {}
+    homes: dict[str, Path] = {}
     for file in files:
         data = parse_yaml(read_text(file, "spec"), file)
         if not isinstance(data, dict):
@@ -50,7 +57,8 @@ def load_spec(path: Path) -> Spec:
                 known = ", ".join(REQUIRED + OPTIONAL)
                 raise CrispLoopError(f"{file}: unknown section {name!r}; the known ones: {known}.")
             sections[name] = section
+            homes[name] = file
     missing = [name for name in REQUIRED if name not in sections]
     if missing:
         raise CrispLoopError(f"{path} lacks the section {missing[0]!r}; a spec needs it.")
-    return Spec(source=str(path), sections=sections, files=files)
+    return Spec(source=str(path), sections=sections, files=files, homes=homes)
