@@ -9,10 +9,11 @@ from crisp_loop.core.errors import CrispLoopError, InputError
 from crisp_loop.core.files import read_json, write_json
 from crisp_loop.core.gemm import Gemm, WeightSparsity, Workload, dense
 from crisp_loop.core.layers import Layer, LayerTable
-from crisp_loop.core.masks import load_masks, matrix_view, sparsity_of
+from crisp_loop.core.masks import load_masks, matrix_view
 from crisp_loop.core.pattern import NM
 from crisp_loop.core.progress import Progress, Quiet
 from crisp_loop.lower.draw import Draw
+from crisp_loop.lower.foreign import pattern_of
 
 SparsityOf = Callable[[Layer], WeightSparsity]
 
@@ -39,12 +40,11 @@ def lower_network(
         progress: Who hears of it.
 
     Raises:
-        CrispLoopError: unreadable files, or a mask that holds no N:M and uniform-block pattern.
+        CrispLoopError: unreadable files, or a mask of another shape than its layer.
     """
     table = read_json(layers, LayerTable, "layer table")
     if not table.layers:
         raise CrispLoopError(f"{layers} holds no layers; expected at least one conv or linear.")
-    weights = sum(layer.weights for layer in table.layers)
     if isinstance(masks, Draw):
         drawn = masks.for_network(table)
         nm, block, source, sparsity = masks.nm, masks.block, f"drawn (seed {masks.seed})", drawn
@@ -56,6 +56,7 @@ def lower_network(
             [(layer, i == 0) for i, layer in enumerate(table.layers)], "Lowering layers"
         )
     ]
+    weights = sum(layer.weights for layer in table.layers)
     pruned = sum(
         layer.weights - gemm.weight.nnz
         for layer, gemm in zip(table.layers, gemms, strict=True)
@@ -70,7 +71,17 @@ def lower_network(
         gemms=tuple(gemms),
     )
     write_json(out_dir / "workload.json", workload)
+    if not isinstance(masks, Draw):
+        _tell(workload, progress or Quiet())
     return workload
+
+
+def _tell(workload: Workload, progress: Progress) -> None:
+    """Say that masks were approximated, and how the first of them was."""
+    noted = [gemm for gemm in workload.gemms if gemm.weight.note]
+    if noted:
+        more = f" ({len(noted) - 1} more layers are approximated)" if len(noted) > 1 else ""
+        progress.note(f"{noted[0].layer}: {noted[0].weight.note}.{more}")
 
 
 def _gemm(layer: Layer, weight: WeightSparsity, activation_density: float) -> Gemm:
@@ -100,13 +111,15 @@ def _from_file(path: Path, table: LayerTable) -> tuple[NM, int, str, SparsityOf]
     def sparsity(layer: Layer) -> WeightSparsity:
         if layer.name not in masks.layers:
             return dense(layer.S * layer.K)
-        try:
-            mask = matrix_view(masks.layers[layer.name])
-            return sparsity_of(mask.astype(bool), masks.nm, masks.block)
-        except ValueError as error:
-            raise CrispLoopError(
-                f"{path}: {layer.name} holds no {masks.nm} pattern in uniform blocks of"
-                f" {masks.block}: {error}."
-            ) from None
+        mask = matrix_view(masks.layers[layer.name]).astype(bool)
+        if not layer.weights:
+            raise InputError(
+                path, layer.name, layer.kind, "a product of activations has no weights"
+            )
+        if layer.groups > 1 and not mask.all():
+            raise InputError(
+                path, layer.name, f"{layer.groups} groups", "expected no mask for a grouped layer"
+            )
+        return pattern_of(mask, masks.nm, masks.block)
 
     return masks.nm, masks.block, path.name, sparsity

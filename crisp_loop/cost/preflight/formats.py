@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 from crisp_loop.core.errors import InputError
@@ -39,7 +40,7 @@ def _formats(spec: Spec) -> Iterator[tuple[str, str, str, list[dict[str, Any]], 
 def check_rank_order(spec: Spec) -> None:
     """No compressed rank above an uncompressed one, which Sparseloop cannot represent."""
     for path, level, tensor, ranks, _ in _formats(spec):
-        for inner, outer in zip(ranks, ranks[1:], strict=False):
+        for inner, outer in pairwise(ranks):
             above, below = str(outer.get("format")).upper(), str(inner.get("format")).upper()
             if below in ("UOP", "U") and above not in ("UOP", "U"):
                 raise InputError(
