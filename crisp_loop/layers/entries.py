@@ -16,13 +16,14 @@ Margin = Annotated[int, Field(ge=0, le=LARGEST)]
 
 
 def _split(value: Any) -> Any:
-    """``3x3`` and ``[3, 3]`` as a tuple; a plain number stays one, for every dimension."""
-    if isinstance(value, str) and re.fullmatch(r"\s*\d+(\s*x\s*\d+)*\s*", value):
-        parts = [int(part) for part in value.split("x")]
-        return parts[0] if len(parts) == 1 else parts
-    if isinstance(value, str):
-        raise ValueError("expected a whole number, or one a dimension as 3x3 or [3, 3]")
-    return value
+    """``3x3`` and ``[3]`` as a tuple; a plain number stays one, for every dimension."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\[)?\s*(\d{1,10}(\s*x\s*\d{1,10})*)\s*(\])?\s*", value)
+    if not match or bool(match[1]) != bool(match[4]):
+        raise ValueError("expected a whole number, or one a dimension as 3x3, [3, 3] or [3]")
+    parts = [int(part) for part in match[2].split("x")]
+    return parts if match[1] or len(parts) > 1 else parts[0]
 
 
 Sizes = Annotated[Size | tuple[Size, ...], BeforeValidator(_split)]
