@@ -189,7 +189,7 @@ def test_a_directory_with_a_shared_base(tmp_path: Path) -> None:
 def test_an_include_does_not_leave_its_place(tmp_path: Path) -> None:
     for target in ("/etc/passwd", "../../secret.yaml", "../secret.txt", "deep/er.yaml"):
         (tmp_path / "p.yaml").write_text(f"{{{{include_text('{target}')}}}}\nproblem: {{C: 1}}\n")
-        with pytest.raises(CrispLoopError, match="expected a .yaml file of the same directory"):
+        with pytest.raises(CrispLoopError, match="file of the same directory"):
             read_layers(tmp_path / "p.yaml")
 
 
