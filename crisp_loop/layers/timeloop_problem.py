@@ -180,9 +180,6 @@ class _Shape:
                     "a sum of dimensions must have one of the outputs and one of the weights",
                 )  # fmt: skip
             windows.append((made[0], taps[0]))
-        for dim in dimensions:
-            if sum(dim in each for each in (weights, inputs, outputs)) < 2:
-                raise InputError(path, where, dim, "each dimension must be in two of the tensors")
         return cls(
             dimensions, coefficients, frozenset(weights), frozenset(inputs), frozenset(outputs),
             tuple(windows),
@@ -207,6 +204,14 @@ class _Shape:
 
 def _layer(name: str, shape: _Shape, instance: dict[Any, Any], path: Path) -> Layer:
     sizes = {dim: _size(instance, dim, 1, path) for dim in shape.dimensions}
+    for dim, size in sizes.items():
+        tensors = sum(dim in each for each in (shape.weights, shape.inputs, shape.outputs))
+        if size > 1 and tensors < 2:
+            raise InputError(
+                path, f"problem.instance.{dim}", size,
+                f"{dim} is in {tensors} of the tensors; a matrix product has it in two or three,"
+                " so expected 1",
+            )  # fmt: skip
     # Upstream files spell coefficients in either case.
     lowered = {str(key).lower(): key for key in instance}
     factors = {"": 1} | {

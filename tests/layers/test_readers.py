@@ -160,6 +160,9 @@ def test_a_cnn_problem_is_read_by_its_projections(tmp_path: Path) -> None:
          (32, 16 * 9, 64)),
         ("problem: {C: 16, K: 32, P: 8, Q: 8}", (32, 16, 64)),
         ("problem: {shape: gemm_ABZ, instance: {M: 5, K: 7, N: 11}}", (5, 7, 11)),
+        ("problem: {shape: {dimensions: [K, M], data_spaces: [{name: A, projection: [[[K]]]},"
+         " {name: B, projection: [[[K]]]}, {name: Z, projection: [[[M]]], read_write: true}]},"
+         " instance: {M: 1, K: 16}}", (1, 16, 1)),
     ],
 )  # fmt: skip
 def test_problems_with_a_shape_by_name(tmp_path: Path, text: str, shape: tuple[int, ...]) -> None:
@@ -280,6 +283,9 @@ CONV = "name: a, kind: conv, in_channels: 4, out_channels: 4"
         ("p.yaml", "problem: {shape: {dimensions: [M]}}", "expected dimensions and data_spaces"),
         ("p.yaml", "problem: {shape: gemm, instance: {M: many}}", "problem.instance.M: 'many'"),
         ("p.yaml", "problem: {shape: gemm, instance: {M: 0}}", "whole number from 1"),
+        ("p.yaml", "problem: {shape: {dimensions: [K, M], data_spaces: [{name: A, projection:"
+         " [[[K]]]}, {name: B, projection: [[[K]]]}, {name: Z, projection: [[[M]]],"
+         " read_write: true}]}, instance: {M: 2, K: 16}}", "problem.instance.M: 2 .*so expected 1"),
     ],
 )  # fmt: skip
 def test_a_mistake_names_file_and_field(

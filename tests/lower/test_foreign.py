@@ -33,7 +33,7 @@ def test_an_exact_mask_has_no_note() -> None:
 
 def test_uneven_rows_are_priced_as_the_fullest() -> None:
     mask = exact()
-    kept = mask.reshape(4, 16, 8, 16).any(axis=(1, 3))
+    kept = np.asarray(mask.reshape(4, 16, 8, 16).any(axis=(1, 3)))
     first = int(np.flatnonzero(kept[0])[0])
     mask[:16, first * 16 : first * 16 + 16] = False
     found = pattern_of(mask, NM24, 16)
