@@ -13,7 +13,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from crisp_loop.core.errors import InputError
+from crisp_loop.core.errors import CrispLoopError, InputError
 from crisp_loop.core.files import parse_yaml, read_text
 from crisp_loop.core.layers import Layer
 from crisp_loop.layers.entries import LARGEST
@@ -68,7 +68,7 @@ def read(path: Path) -> Layer:
         CrispLoopError: a missing file, or a problem that is no matrix product.
     """
     data = parse_yaml(_included(read_text(path, "layer file"), path), path)
-    problem = _merged(data["problem"])
+    problem = _merged(data["problem"], path, {})
     if not isinstance(problem, dict):
         raise InputError(path, "problem", problem, "expected a mapping with shape and instance")
     shape = problem.get("shape", "cnn_layer")
@@ -101,16 +101,31 @@ def _included(text: str, path: Path) -> str:
     return _INCLUDE.sub(replaced, text)
 
 
-def _merged(node: Any) -> Any:
-    """``node`` with every ``<<<`` merged into its mapping, which has the last word."""
-    if isinstance(node, list):
-        return [_merged(each) for each in node]
-    if not isinstance(node, dict):
+def _merged(node: Any, path: Path, done: dict[int, Any]) -> Any:
+    """``node`` with every ``<<<`` merged into its mapping, which has the last word.
+
+    ``done`` keeps what was merged: a part that aliases repeat many times is walked once.
+    """
+    if not isinstance(node, dict | list):
         return node
-    own = {key: _merged(value) for key, value in node.items() if key != "<<<"}
+    if id(node) not in done:
+        done[id(node)] = _UNDER_WAY
+        done[id(node)] = _merged_parts(node, path, done)
+    elif done[id(node)] is _UNDER_WAY:
+        raise CrispLoopError(f"{path}: problem holds an alias of itself; expected plain data.")
+    return done[id(node)]
+
+
+_UNDER_WAY = object()
+
+
+def _merged_parts(node: Any, path: Path, done: dict[int, Any]) -> Any:
+    if isinstance(node, list):
+        return [_merged(each, path, done) for each in node]
+    own = {key: _merged(value, path, done) for key, value in node.items() if key != "<<<"}
     below = node.get("<<<", [])
     for base in below if isinstance(below, list) else [below]:
-        own = _over(_merged(base), own)
+        own = _over(_merged(base, path, done), own)
     return own
 
 
@@ -118,6 +133,12 @@ def _over(base: Any, own: Any) -> Any:
     if not isinstance(base, dict) or not isinstance(own, dict):
         return own
     return {**base, **{key: _over(base.get(key), value) for key, value in own.items()}}
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
 
 
 @dataclass(frozen=True)
@@ -138,14 +159,14 @@ class _Shape:
         where = "problem.shape.data_spaces"
         try:
             spaces = {
-                str(space["name"]): [[list(map(str, term)) for term in axis] for axis in
+                _name(space["name"]): [[[_name(each) for each in term] for term in axis] for axis in
                                      space["projection"]]
                 for space in shape["data_spaces"]
             }  # fmt: skip
-            written = [str(s["name"]) for s in shape["data_spaces"] if s.get("read_write")]
-            dimensions = tuple(map(str, shape["dimensions"]))
+            written = [_name(s["name"]) for s in shape["data_spaces"] if s.get("read_write")]
+            dimensions = tuple(_name(each) for each in shape["dimensions"])
             coefficients = {
-                str(each["name"]): int(each.get("default", 1))
+                _name(each["name"]): int(each.get("default", 1))
                 for each in shape.get("coefficients", ())
             }
         except (KeyError, TypeError, ValueError, AttributeError):

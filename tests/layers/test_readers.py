@@ -278,6 +278,8 @@ CONV = "name: a, kind: conv, in_channels: 4, out_channels: 4"
         ("l.csv", "name,kind,in_channels,out_channels\na,linear,4,x\n", "line 2: out_channels"),
         ("l.json", "{}", "model"),
         ("l.txt", "", "the known kinds of layer file are"),
+        ("p.yaml", "problem: &a {shape: gemm, instance: *a}", "holds an alias of itself"),
+        ("p.yaml", "problem: {shape: {dimensions: [[M]], data_spaces: []}}", "expected dimensions"),
         ("p.yaml", "problem: 3", "expected a mapping with shape and instance"),
         ("p.yaml", "problem: {shape: lstm}", "problem.shape: 'lstm'.*gemm"),
         ("p.yaml", "problem: {shape: {dimensions: [M]}}", "expected dimensions and data_spaces"),
@@ -296,6 +298,14 @@ def test_a_mistake_names_file_and_field(
         read_layers(tmp_path / name)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_bomb_of_aliases_is_walked_once(tmp_path: Path) -> None:
+    lines = ["bomb0: &b0 {x: 1}"]
+    lines += [f"bomb{i}: &b{i} [{', '.join(10 * [f'*b{i - 1}'])}]" for i in range(1, 12)]
+    problem = "problem: {shape: gemm, instance: {M: 2, K: 3, N: 4}, extra: *b11}"
+    (tmp_path / "p.yaml").write_text("\n".join([*lines, problem]))
+    assert read_layers(tmp_path / "p.yaml").layers[0].macs == 24
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
