@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from math import prod
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 STEM, HEAD = "stem", "head"
+
+Size = Annotated[int, Field(ge=1)]
+Sizes = Annotated[tuple[Size, ...], Field(min_length=1, max_length=3)]
+Margins = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, max_length=3)]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -27,22 +31,29 @@ class Layer:
     name: str
     """Qualified module name, such as ``layer1.0.conv2``."""
     kind: Literal["conv", "linear", "matmul"]
-    in_channels: int
+    in_channels: Size
     """Over all groups; a product of activations counts its reduction once a group."""
-    out_channels: int
-    kernel: tuple[int, ...] = (1, 1)
+    out_channels: Size
+    kernel: Sizes = (1, 1)
     """(kh, kw); (1, 1) for a linear layer."""
-    stride: tuple[int, ...] = (1, 1)
-    padding: tuple[int, ...] = (0, 0)
-    dilation: tuple[int, ...] = (1, 1)
-    groups: int = 1
-    input_size: tuple[int, ...] = (1, 1)
+    stride: Sizes = (1, 1)
+    padding: Margins = (0, 0)
+    dilation: Sizes = (1, 1)
+    groups: Size = 1
+    input_size: Sizes = (1, 1)
     """(H, W) of the input feature map."""
-    output_size: tuple[int, ...] = (1, 1)
+    output_size: Sizes = (1, 1)
     """(P, Q) of the output feature map."""
-    batch: int = 1
+    batch: Size = 1
     """Inputs a pass; also the tokens of a linear layer that is applied to a sequence, and the
     columns of a matmul's second factor."""
+
+    def __post_init__(self) -> None:
+        if self.in_channels % self.groups or self.out_channels % self.groups:
+            raise ValueError(
+                f"{self.groups} groups do not divide {self.in_channels} and {self.out_channels}"
+                " channels"
+            )
 
     @property
     def S(self) -> int:

@@ -6,7 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-from crisp_loop.core.errors import CrispLoopError
+from crisp_loop.core.errors import CrispLoopError, InputError
 from crisp_loop.core.files import read_text, validated
 from crisp_loop.core.layers import LayerTable
 from crisp_loop.layers.entries import LayerEntry
@@ -23,6 +23,9 @@ def read(path: Path) -> LayerTable:
     rows = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
     entries = []
     try:
+        header = [name.strip() for name in rows.fieldnames or ()]
+        if twice := [name for name in header if header.count(name) > 1]:
+            raise InputError(path, "header", twice[0], "two columns are called so")
         for row in rows:
             where = f"{path} line {rows.line_num}"
             if None in row or None in row.values():

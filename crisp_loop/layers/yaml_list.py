@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from crisp_loop.core.errors import InputError
 from crisp_loop.core.files import read_yaml, validated
 from crisp_loop.core.layers import LayerTable
 from crisp_loop.layers.entries import LayerEntry
@@ -28,6 +29,8 @@ def read(path: Path) -> LayerTable:
         CrispLoopError: a missing file, an unknown key or a value that cannot be used.
     """
     data = read_yaml(path, "layer file")
+    if not isinstance(data, list | dict):
+        raise InputError(path, "", data, "expected a list of layers, or model and layers")
     listed = validated({"layers": data} if isinstance(data, list) else data, LayerList, path)
     return table(listed.model or path.stem, listed.layers)
 

@@ -273,10 +273,15 @@ CONV = "name: a, kind: conv, in_channels: 4, out_channels: 4"
         ("l.yaml", f"[{{name: a, kind: linear, in_channels: {2**31 - 1}, out_channels:"
          f" {2**31 - 1}, batch: 9}}]", "at most 2\\^62"),
         ("l.yaml", "layers: []", "holds no layers"),
-        ("l.yaml", "just words", "l.yaml"),
+        ("l.yaml", "just words", "expected a list of layers"),
         ("l.csv", "name,kind,in_channels,out_channels\na,linear,4\n", "line 2 has not the header"),
         ("l.csv", "name,kind,in_channels,out_channels\na,linear,4,x\n", "line 2: out_channels"),
+        ("l.csv", "name,name\na,b\n", "header: 'name' .* two columns are called so"),
         ("l.json", "{}", "model"),
+        ("l.json", '{"model": "x", "parameters": 1, "layers": [{"name": "a", "kind": "conv",'
+         ' "in_channels": -4, "out_channels": 4}]}', "layers.0.in_channels: -4"),
+        ("l.json", '{"model": "x", "parameters": 1, "layers": [{"name": "a", "kind": "conv",'
+         ' "in_channels": 6, "out_channels": 4, "groups": 4}]}', "4 groups do not divide 6 and 4"),
         ("l.txt", "", "the known kinds of layer file are"),
         ("p.yaml", "problem: &a {shape: gemm, instance: *a}", "holds an alias of itself"),
         ("p.yaml", "problem: {shape: {dimensions: [[M]], data_spaces: []}}", "expected dimensions"),
