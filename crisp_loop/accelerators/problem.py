@@ -44,6 +44,19 @@ class Problem:
         return replace(self, bounds=self.bounds | {"N": n})
 
     @property
+    def skipped_in_time(self) -> tuple[str, ...]:
+        """Tensors whose zeros take no cycle of the arithmetic."""
+        if self.mode.compute_optimization == "skipping":
+            return tuple(self.densities)
+        leaders = {
+            tensor
+            for action in self.mode.actions
+            if action.type == "skipping"
+            for tensor in action.condition_on
+        }
+        return tuple(tensor for tensor in self.densities if tensor in leaders)
+
+    @property
     def lane_step(self) -> int:
         """K across the lanes is a multiple of this: selection works on whole groups of M."""
         return self.pattern.m if self.pattern and self.mode.lanes_hold_candidates else 1
@@ -69,6 +82,12 @@ def problem_for(accelerator: Accelerator, gemm: Gemm) -> Problem:
     mode = _mode_for(accelerator, gemm)
     weight = gemm.weight
     pattern = (mode.runs_as or weight.nm) if "pattern" in mode.densities.values() else None
+    lanes = accelerator.lanes()
+    if pattern and mode.lanes_hold_candidates and (lanes is None or pattern.n > lanes):
+        raise CrispLoopError(
+            f"{accelerator.name}: mode {mode.name!r} holds the candidates of {pattern} in"
+            f" {lanes or 0} lanes; expected at least {pattern.n} for layer {gemm.layer!r}."
+        )
     bounds = {"R": gemm.groups, "M": gemm.M, "N": gemm.N, "Q": 1, "K": gemm.K}
     index_bits = 0
     if mode.problem == "compact":

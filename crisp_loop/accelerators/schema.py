@@ -6,6 +6,7 @@ Fields that Sparseloop knows carry Sparseloop's names and units.
 
 from __future__ import annotations
 
+from math import prod
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
@@ -155,7 +156,7 @@ class Saf(_Part):
 class Accepts(_Part):
     """Which weights a mode takes."""
 
-    forms: tuple[Literal["dense", "nm", "hybrid"], ...]
+    forms: tuple[Literal["dense", "nm", "hybrid", "unstructured"], ...]
     patterns: tuple[NMField, ...] | None = None
     """N:M patterns; none = any."""
 
@@ -231,6 +232,65 @@ class Accelerator(_Part):
         if not any("dense" in mode.accepts.forms for mode in self.modes):
             raise ValueError("modes lack one that accepts dense weights, which every network has")
         return self
+
+    @model_validator(mode="after")
+    def _instances_agree(self) -> Accelerator:
+        """Meshes and spatial slots are those of the tree."""
+        names = [*(level.name for level in self.levels), self.compute.name]
+        counts: dict[str, int] = {}
+        instances = 1
+        for node in self.tree:
+            instances *= node.count
+            counts |= dict.fromkeys(node.holds, instances)
+        counts[self.compute.name] *= self.compute.count
+        for name in names:
+            if self.instances(name) != counts[name]:
+                raise ValueError(
+                    f"the mesh of {name} has {self.instances(name)} instances, but the counts in"
+                    f" tree make {counts[name]}; change one of them"
+                )
+        for index, slot in enumerate(self.dataflow):
+            if slot.kind != "spatial":
+                continue
+            inner = names[names.index(slot.level) + 1]
+            fanout = counts[inner] // counts[slot.level]
+            used = slot.total or prod(limit for limit in slot.dims.values() if limit)
+            if None in slot.dims.values() or used != fanout:
+                raise ValueError(
+                    f"dataflow.{index} spreads over {used} instances of {inner}, and {slot.level}"
+                    f" has {fanout} below it; give each of dims a number, and total where their"
+                    f" product is not to be {fanout}"
+                )
+            if slot.split is None:
+                raise ValueError(f"dataflow.{index} lacks split: how many of the order lie along X")
+        return self
+
+    @model_validator(mode="after")
+    def _modes_fit(self) -> Accelerator:
+        """Compressed tensors have a store for their metadata, and no level mixes features."""
+        for mode in self.modes:
+            for form in mode.formats:
+                for name in form.levels:
+                    level = self.level(name)
+                    if level.metadata is None:
+                        raise ValueError(f"mode {mode.name}: {name} has no metadata store")
+                    if form.tensor not in level.keep:
+                        raise ValueError(f"mode {mode.name}: {name} does not keep {form.tensor}")
+            kinds: dict[str, str] = {}
+            for action in mode.actions:
+                kind = kinds.setdefault(action.level, action.type)
+                if kind != action.type and "skipping_spatial" in (kind, action.type):
+                    raise ValueError(
+                        f"mode {mode.name}: {action.level} has both {kind} and {action.type}, and"
+                        " one level cannot do both"
+                    )
+        return self
+
+    def lanes(self) -> int | None:
+        """Multipliers across which K lies; None where the dataflow has no such place."""
+        return next(
+            (s.dims["K"] for s in self.dataflow if s.kind == "spatial" and "K" in s.dims), None
+        )
 
     def level(self, name: str) -> Level:
         """The storage level called ``name``."""

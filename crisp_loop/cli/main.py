@@ -351,6 +351,19 @@ def map_layers(
 @told_in_one_sentence
 def specs(
     experiment: ExperimentFile = None,
+    layers: Annotated[
+        Path | None,
+        typer.Option(
+            "--layers",
+            metavar="FILE",
+            help="Layers of your own instead of a network: a list (.yaml, .csv, .json), .onnx, or"
+            " Timeloop problem files (.yaml, a directory of them).",
+        ),
+    ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option("--masks", metavar="FILE", help="With --layers: masks instead of drawn ones."),
+    ] = None,
     model: Model = None,
     nm: Nm = None,
     block: Block = None,
@@ -359,12 +372,28 @@ def specs(
     seed: Seed = None,
     out_dir: Out = None,
 ) -> None:
-    """Render Sparseloop specs, one directory a layer and design, with a mapping for each."""
-    from crisp_loop.pipeline.run import prepare_specs
+    """Render Sparseloop specs, one directory a layer and design, with a mapping for each.
 
-    pattern = {"nm": nm, "block": block, "sparsity": sparsity, "seed": seed}
-    chosen = _experiment(experiment, pattern, accelerators, network=model)
-    run = prepare_specs(chosen, _directory(out_dir, chosen.run_name), Bars())
+    crisp-loop specs --layers layers.yaml -a crisp-stc,dstc --nm 1:4 --block 32 --sparsity 0.92
+    """
+    from crisp_loop.pipeline.request import spec_request
+    from crisp_loop.pipeline.run import layer_specs, prepare_specs
+
+    if layers is not None:
+        if experiment is not None or model is not None:
+            fail("--layers: layers come from one place; leave out the experiment and --model.")
+        pattern = {"nm": nm, "block": block, "sparsity": sparsity, "seed": seed}
+        request = spec_request(_given({"accelerators": _listed(accelerators), **pattern}))
+        run = layer_specs(
+            layers, request.draw, masks, request.accelerators,
+            _directory(out_dir, f"{layers.stem}-specs"), Bars(),
+        )  # fmt: skip
+    else:
+        if masks is not None:
+            fail("--masks: masks go with --layers; an experiment names its own.")
+        pattern = {"nm": nm, "block": block, "sparsity": sparsity, "seed": seed}
+        chosen = _experiment(experiment, pattern, accelerators, network=model)
+        run = prepare_specs(chosen, _directory(out_dir, chosen.run_name), Bars())
     out.print(f"Specs: {run.specs}", highlight=False)
     out.print(f"Price one with: crisp-loop cost {run.specs}/DESIGN/LAYER", highlight=False)
 
@@ -427,10 +456,12 @@ def layers(
 ) -> None:
     """List a network's layers with their GEMM shapes, traced from its definition.
 
+    Attention's products of two activations are among them; they have no weights.
+
     Without a network, list the networks that can be named.
     """
     from crisp_loop.networks.registry import NETWORKS, network, parameters
-    from crisp_loop.networks.trace import layer_table
+    from crisp_loop.networks.trace import operation_table
 
     if model is None:
         rows = [
@@ -442,7 +473,7 @@ def layers(
         else:
             out.print(networks_table(rows))
         return
-    table = layer_table(model, network(model).input_shape)
+    table = operation_table(model, network(model).input_shape)
     if as_json:
         print(TypeAdapter(type(table)).dump_json(table, indent=1).decode())
     else:

@@ -17,10 +17,10 @@ class WeightSparsity:
     ``dense``: no zeros. ``nm``: N:M over the whole matrix. ``hybrid``: N:M inside the
     ``kept_blocks`` B x B blocks that every block-row keeps (K' = kept_blocks * block). Where B does
     not divide a side, blocks are those of the matrix padded with zeros; ``nnz`` and ``density``
-    count the matrix alone.
+    count the matrix alone. ``unstructured``: zeros anywhere, with nothing but their number known.
     """
 
-    form: Literal["dense", "nm", "hybrid"]
+    form: Literal["dense", "nm", "hybrid", "unstructured"]
     nnz: int
     """Weights kept, exactly."""
     density: float
@@ -32,16 +32,22 @@ class WeightSparsity:
     """K'/B, equal for all block-rows; None unless hybrid."""
     touched_blocks: int | None = None
     """Distinct input blocks that any block-row reads (the union of indices); None unless hybrid."""
+    note: str = ""
+    """Why a layer stayed dense, or what of its mask was approximated and by how much; empty where
+    this is exactly what was asked for."""
 
 
-def dense(weights: int) -> WeightSparsity:
+def dense(weights: int, note: str = "") -> WeightSparsity:
     """A layer of ``weights`` weights without zeros."""
-    return WeightSparsity(form="dense", nnz=weights, density=1.0)
+    return WeightSparsity(form="dense", nnz=weights, density=1.0, note=note)
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Gemm:
-    """One layer as Z[S, N] = A[S, K] * B[K, N], ``groups`` times."""
+    """One layer as Z[S, N] = A[S, K] * B[K, N], ``groups`` times.
+
+    A is the weights; in a product of activations it is the first of them, and dense.
+    """
 
     layer: str
     groups: int

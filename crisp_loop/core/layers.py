@@ -2,38 +2,58 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from math import prod
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 STEM, HEAD = "stem", "head"
 
+Size = Annotated[int, Field(ge=1)]
+Sizes = Annotated[tuple[Size, ...], Field(min_length=1, max_length=3)]
+Margins = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, max_length=3)]
+
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Layer:
-    """One convolution or linear layer of a network, at one input size.
+    """One computation of a network that is a matrix product, at one input size.
 
-    The weight's matrix view is S x K with K ordered (kh, kw, C_in), C_in innermost.
+    A ``conv`` (of one to three spatial dimensions) and a ``linear`` layer have weights, whose
+    matrix view is S x K with K ordered (kh, kw, C_in), C_in innermost. A ``matmul`` has none: it
+    multiplies two activations, as attention does, one product a group; S and K are those of its
+    first factor.
+
+    Tuples have one number a spatial dimension, outermost first. A transposed convolution is no kind
+    of its own: it is several plain ones (:mod:`crisp_loop.core.transposed`).
     """
 
     name: str
     """Qualified module name, such as ``layer1.0.conv2``."""
-    kind: Literal["conv", "linear"]
-    in_channels: int
-    out_channels: int
-    kernel: tuple[int, int] = (1, 1)
+    kind: Literal["conv", "linear", "matmul"]
+    in_channels: Size
+    """Over all groups; a product of activations counts its reduction once a group."""
+    out_channels: Size
+    kernel: Sizes = (1, 1)
     """(kh, kw); (1, 1) for a linear layer."""
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
-    groups: int = 1
-    input_size: tuple[int, int] = (1, 1)
+    stride: Sizes = (1, 1)
+    padding: Margins = (0, 0)
+    dilation: Sizes = (1, 1)
+    groups: Size = 1
+    input_size: Sizes = (1, 1)
     """(H, W) of the input feature map."""
-    output_size: tuple[int, int] = (1, 1)
+    output_size: Sizes = (1, 1)
     """(P, Q) of the output feature map."""
-    batch: int = 1
-    """Inputs a pass; also the tokens of a linear layer that is applied to a sequence."""
+    batch: Size = 1
+    """Inputs a pass; also the tokens of a linear layer that is applied to a sequence, and the
+    columns of a matmul's second factor."""
+
+    def __post_init__(self) -> None:
+        if self.in_channels % self.groups or self.out_channels % self.groups:
+            raise ValueError(
+                f"{self.groups} groups do not divide {self.in_channels} and {self.out_channels}"
+                " channels"
+            )
 
     @property
     def S(self) -> int:
@@ -43,36 +63,37 @@ class Layer:
     @property
     def K(self) -> int:
         """Columns of the weight matrix: (C_in / groups) * kh * kw."""
-        return self.in_channels // self.groups * self.kernel[0] * self.kernel[1]
+        return self.in_channels // self.groups * prod(self.kernel)
 
     @property
     def N(self) -> int:
         """Columns of the activation matrix: P * Q * batch."""
-        return self.output_size[0] * self.output_size[1] * self.batch
+        return prod(self.output_size) * self.batch
 
     @property
     def weights(self) -> int:
-        """Number of weights, S * K."""
-        return self.S * self.K
+        """Number of weights, S * K; 0 for a product of activations."""
+        return 0 if self.kind == "matmul" else self.S * self.K
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates of the dense layer, S * K * N."""
-        return self.weights * self.N
+        return self.S * self.K * self.N
 
     @property
     def depthwise(self) -> bool:
         """Whether each input channel has its own filters."""
-        return self.groups > 1 and self.groups == self.in_channels
+        return self.kind == "conv" and self.groups > 1 and self.groups == self.in_channels
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class LayerTable:
-    """The conv and linear layers of one network in execution order."""
+    """The matrix products of one network in execution order."""
 
     model: str
     parameters: int
-    """All parameters of the network, biases and norms included."""
+    """All parameters of the network, biases and norms included; the weights alone where only the
+    layers are known."""
     layers: tuple[Layer, ...]
 
 
@@ -95,6 +116,8 @@ def unfit(layer: Layer, m: int) -> str:
 
     Groups run along input channels and may not reach into the next kernel position.
     """
+    if not layer.weights:
+        return "a product of activations has no weights"
     if layer.groups > 1:
         return "depthwise" if layer.depthwise else "grouped"
     if layer.in_channels % m:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Annotated
 
 from pydantic import ConfigDict, Field
@@ -52,6 +53,12 @@ class SpecEntry:
     cycle_correction: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """Factor on the arithmetic level's cycles for what Sparseloop cannot express (DSTC's lane
     quantisation)."""
+    mode: str = ""
+    """The design's mode that runs the layer."""
+    note: str = ""
+    """Why the layer's weights are dense, or what of their mask was approximated and by how much."""
+    files: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of each file of the spec."""
 
 
 @dataclass(frozen=True, kw_only=True, config=_config)
@@ -62,3 +69,7 @@ class Manifest:
     baseline: str
     """Name of the accelerator that every ratio is taken over."""
     entries: tuple[SpecEntry, ...]
+    versions: dict[str, str] = field(default_factory=dict)
+    """Of crisp_loop and what renders its templates."""
+    inputs: dict[str, str] = field(default_factory=dict)
+    """SHA-256 of everything that decides the specs: files, designs, templates."""

@@ -44,13 +44,12 @@ class Masks:
 
 
 def matrix_view(weight: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    """A conv (O, I, kh, kw) or linear (O, I) weight or mask as S x K.
+    """A conv (O, I, kh, kw; or with one or three kernel axes) or linear (O, I) weight as S x K.
 
     K is ordered (kh, kw, C_in) with C_in innermost, so that N:M groups run along input
     channels. Grouping flattened OIHW along kw would be a different pattern.
     """
-    if weight.ndim == 4:
-        weight = weight.transpose(0, 2, 3, 1)
+    weight = np.moveaxis(weight, 1, -1)
     return np.ascontiguousarray(weight.reshape(weight.shape[0], -1))
 
 
@@ -165,7 +164,7 @@ def load_masks(path: Path | str) -> Masks:
         if mask.size and mask.view(np.uint8).max() > 1:  # numpy counts such bytes several times
             worst = int(mask.view(np.uint8).max())
             raise InputError(path, name, worst, "expected booleans, bytes of 0 or 1")
-        if mask.ndim not in (2, 4):
+        if not 2 <= mask.ndim <= 5:
             raise InputError(path, name, mask.shape, "expected a mask shaped OI or OIHW")
     return Masks(header.model, header.nm, header.block, layers)
 

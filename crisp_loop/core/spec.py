@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,12 @@ class Spec:
     gathers: tuple[Gather, ...] = ()
     """Which blocks of an input are really read. Sparseloop's sections cannot say that, so without
     them an engine counts what each block-row reads as its own."""
+    homes: dict[str, Path] = field(default_factory=dict)
+    """Section name to its file, for messages."""
+
+    def where(self, section: str) -> str:
+        """What to call the place of ``section``: its file where it has one."""
+        return str(self.homes.get(section, self.source))
 
 
 def load_spec(path: Path) -> Spec:
@@ -41,6 +47,7 @@ def load_spec(path: Path) -> Spec:
     if not files:
         raise CrispLoopError(f"{path} holds no .yaml files; expected the sections of a spec.")
     sections: dict[str, Any] = {}
+    homes: dict[str, Path] = {}
     for file in files:
         data = parse_yaml(read_text(file, "spec"), file)
         if not isinstance(data, dict):
@@ -54,7 +61,8 @@ def load_spec(path: Path) -> Spec:
                 known = ", ".join(REQUIRED + OPTIONAL)
                 raise CrispLoopError(f"{file}: unknown section {name!r}; the known ones: {known}.")
             sections[name] = section
+            homes[name] = file
     missing = [name for name in REQUIRED if name not in sections]
     if missing:
         raise CrispLoopError(f"{path} lacks the section {missing[0]!r}; a spec needs it.")
-    return Spec(source=str(path), sections=sections, files=files)
+    return Spec(source=str(path), sections=sections, files=files, homes=homes)

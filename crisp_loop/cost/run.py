@@ -9,8 +9,9 @@ from crisp_loop.core.evaluation import Evaluation, Evaluations
 from crisp_loop.core.files import read_json, write_json
 from crisp_loop.core.progress import Progress, Quiet
 from crisp_loop.core.spec import Spec, load_spec
+from crisp_loop.cost.analytic import Analytic
 from crisp_loop.cost.engine import AUTO, Engine, find_engine
-from crisp_loop.cost.preflight import check_energies
+from crisp_loop.cost.preflight import check_mapping, check_spec
 
 EVALUATIONS_FILE = "evaluations.json"
 FAILED_DIRECTORY = "failed"
@@ -44,7 +45,10 @@ def evaluate_specs(
     else:
         chosen = engine
     specs = [item if isinstance(item, Spec) else load_spec(item) for item in paths_or_specs]
-    warnings = [f"{spec.source}: {text}" for spec in specs for text in check_energies(spec)]
+    warnings = [f"{spec.source}: {text}" for spec in specs for text in check_spec(spec)]
+    if chosen.name != Analytic.name:  # that one refuses them by itself
+        for spec in specs:
+            check_mapping(spec)
     if warnings:
         more = f" ({len(warnings) - 1} more like this)" if len(warnings) > 1 else ""
         progress.note(warnings[0] + more)

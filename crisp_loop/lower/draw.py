@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
+from math import comb
 
 import numpy as np
 
@@ -24,6 +25,9 @@ class Draw:
     sparsity: float
     """kappa, for every layer that can be pruned; each rounds to whole blocks."""
     seed: int = 0
+    spare_ends: bool = True
+    """Whether a network's first convolution and last linear layer stay dense, as pruning leaves
+    them; of a list of layers, each is meant."""
 
     def for_network(self, table: LayerTable) -> Callable[[Layer], WeightSparsity]:
         """The pattern of each of the network's layers, counted from a drawn mask.
@@ -39,13 +43,17 @@ class Draw:
                 self.sparsity,
                 f"expected at least {float(floor):g} (what {self.nm} alone removes) and below 1",
             )
-        ends = roles(table)
+        ends = roles(table) if self.spare_ends else {}
         rng = np.random.default_rng(self.seed)
 
         def sparsity(layer: Layer) -> WeightSparsity:
-            if layer.name in ends or unfit(layer, self.nm.m):
-                return dense(layer.weights)
-            return sparsity_of(self.mask(layer.S, layer.K, rng), self.nm, self.block)
+            if reason := ends.get(layer.name, "") or unfit(layer, self.nm.m):
+                return dense(layer.S * layer.K, f"stays dense: {reason}")
+            weight = sparsity_of(self.mask(layer.S, layer.K, rng), self.nm, self.block)
+            if layer.S % self.block or layer.K % self.block:
+                why = f"blocks of {self.block} do not divide {layer.S} x {layer.K}"
+                return replace(weight, note=f"{self.nm} alone: {why}")
+            return weight
 
         return sparsity
 
@@ -54,12 +62,7 @@ class Draw:
 
         Layers whose sides the block does not divide are N:M only: drawn masks are never padded.
         """
-        choices = list(combinations(range(self.nm.m), self.nm.n))
-        patterns = np.zeros((len(choices), self.nm.m), dtype=bool)
-        for row, kept in enumerate(choices):
-            patterns[row, list(kept)] = True
-        drawn = rng.integers(len(choices), size=(rows, columns // self.nm.m), dtype=np.uint8)
-        mask = patterns[drawn].reshape(rows, columns)
+        mask = self._groups(rows * columns // self.nm.m, rng).reshape(rows, columns)
         if rows % self.block or columns % self.block:
             return mask
         grid = (rows // self.block, columns // self.block)
@@ -68,3 +71,14 @@ class Draw:
         alive = (ranks < kept)[:, None, :, None]
         tiles = mask.reshape(grid[0], self.block, grid[1], self.block)
         return (tiles & alive).reshape(rows, columns)
+
+    def _groups(self, count: int, rng: np.random.Generator) -> BoolArray:
+        """``count`` groups of M with N kept, bool (count, M)."""
+        n, m = self.nm.n, self.nm.m
+        if comb(m, n) > np.iinfo(np.uint8).max:  # too many patterns to list
+            return rng.random((count, m)).argsort(axis=1) < n
+        choices = list(combinations(range(m), n))
+        patterns = np.zeros((len(choices), m), dtype=bool)
+        for row, kept in enumerate(choices):
+            patterns[row, list(kept)] = True
+        return patterns[rng.integers(len(choices), size=count, dtype=np.uint8)]

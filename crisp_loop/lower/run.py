@@ -9,10 +9,11 @@ from crisp_loop.core.errors import CrispLoopError, InputError
 from crisp_loop.core.files import read_json, write_json
 from crisp_loop.core.gemm import Gemm, WeightSparsity, Workload, dense
 from crisp_loop.core.layers import Layer, LayerTable
-from crisp_loop.core.masks import load_masks, matrix_view, sparsity_of
+from crisp_loop.core.masks import load_masks, matrix_view
 from crisp_loop.core.pattern import NM
 from crisp_loop.core.progress import Progress, Quiet
 from crisp_loop.lower.draw import Draw
+from crisp_loop.lower.foreign import pattern_of
 
 SparsityOf = Callable[[Layer], WeightSparsity]
 
@@ -22,20 +23,24 @@ def lower_network(
     masks: Path | Draw,
     out_dir: Path,
     activation_density: float = 0.6,
+    input_density: float = 1.0,
     progress: Progress | None = None,
 ) -> Workload:
     """Turn each layer into one GEMM (grouped layers: one a group) with its density model.
+
+    Products of two activations have both operands dense: what they multiply comes from linear
+    layers and softmax, which leave no zeros.
 
     Args:
         layers: The layer table (``layers.json``).
         masks: The mask file, or how to draw masks where no weights are at hand.
         out_dir: Where ``workload.json`` goes.
-        activation_density: Share of non-zero activations behind a non-linearity; the first
-            layer reads the input, which counts as dense.
+        activation_density: Share of non-zero activations behind a non-linearity.
+        input_density: The same for the input, which the first layer reads.
         progress: Who hears of it.
 
     Raises:
-        CrispLoopError: unreadable files, or a mask that holds no N:M and uniform-block pattern.
+        CrispLoopError: unreadable files, or a mask of another shape than its layer.
     """
     table = read_json(layers, LayerTable, "layer table")
     if not table.layers:
@@ -46,22 +51,37 @@ def lower_network(
     else:
         nm, block, source, sparsity = _from_file(masks, table)
     gemms = [
-        _gemm(layer, sparsity(layer), 1.0 if first else activation_density)
+        _gemm(layer, sparsity(layer), input_density if first else activation_density)
         for layer, first in (progress or Quiet()).track(
             [(layer, i == 0) for i, layer in enumerate(table.layers)], "Lowering layers"
         )
     ]
     weights = sum(layer.weights for layer in table.layers)
+    pruned = sum(
+        layer.weights - gemm.weight.nnz
+        for layer, gemm in zip(table.layers, gemms, strict=True)
+        if layer.weights
+    )
     workload = Workload(
         model=table.model,
         nm=nm,
         block=block,
-        sparsity=1 - sum(gemm.weight.nnz for gemm in gemms) / weights,
+        sparsity=pruned / weights if weights else 0.0,
         masks=source,
         gemms=tuple(gemms),
     )
     write_json(out_dir / "workload.json", workload)
+    if not isinstance(masks, Draw):
+        _tell(workload, progress or Quiet())
     return workload
+
+
+def _tell(workload: Workload, progress: Progress) -> None:
+    """Say that masks were approximated, and how the first of them was."""
+    noted = [gemm for gemm in workload.gemms if gemm.weight.note]
+    if noted:
+        more = f" ({len(noted) - 1} more layers are approximated)" if len(noted) > 1 else ""
+        progress.note(f"{noted[0].layer}: {noted[0].weight.note}.{more}")
 
 
 def _gemm(layer: Layer, weight: WeightSparsity, activation_density: float) -> Gemm:
@@ -72,7 +92,7 @@ def _gemm(layer: Layer, weight: WeightSparsity, activation_density: float) -> Ge
         K=layer.K,
         N=layer.N,
         weight=weight,
-        activation_density=activation_density,
+        activation_density=activation_density if layer.weights else 1.0,
     )
 
 
@@ -84,20 +104,22 @@ def _from_file(path: Path, table: LayerTable) -> tuple[NM, int, str, SparsityOf]
             raise InputError(path, name, name, f"expected a layer of {table.model}")
         layer = by_name[name]
         shape = (layer.S, layer.in_channels // layer.groups)
-        expected = (*shape, *layer.kernel) if mask.ndim == 4 else shape
+        expected = (*shape, *layer.kernel) if mask.ndim > 2 else shape
         if mask.shape != expected:
             raise InputError(path, name, mask.shape, f"expected {expected}, as {table.model} has")
 
     def sparsity(layer: Layer) -> WeightSparsity:
         if layer.name not in masks.layers:
-            return dense(layer.weights)
-        try:
-            mask = matrix_view(masks.layers[layer.name])
-            return sparsity_of(mask.astype(bool), masks.nm, masks.block)
-        except ValueError as error:
-            raise CrispLoopError(
-                f"{path}: {layer.name} holds no {masks.nm} pattern in uniform blocks of"
-                f" {masks.block}: {error}."
-            ) from None
+            return dense(layer.S * layer.K)
+        mask = matrix_view(masks.layers[layer.name]).astype(bool)
+        if not layer.weights:
+            raise InputError(
+                path, layer.name, layer.kind, "a product of activations has no weights"
+            )
+        if layer.groups > 1 and not mask.all():
+            raise InputError(
+                path, layer.name, f"{layer.groups} groups", "expected no mask for a grouped layer"
+            )
+        return pattern_of(mask, masks.nm, masks.block)
 
     return masks.nm, masks.block, path.name, sparsity

@@ -11,10 +11,19 @@ from crisp_loop.core.mappings import MappingFile, read_mappings, write_mappings
 
 
 def fingerprint(accelerator: Accelerator) -> str:
-    """Hash over every number of a design; a mapping tuned for other numbers is stale."""
+    """Hash over every number of a design; a mapping tuned for other numbers is stale.
+
+    Which weights a mode accepts is no part of it: mappings are kept by mode.
+    """
     told = {"priced_as", "area"}
     numbers = accelerator.model_dump_json(
-        exclude={"title": True, "about": True, "compute": told, "levels": {"__all__": told}}
+        exclude={
+            "title": True,
+            "about": True,
+            "compute": told,
+            "levels": {"__all__": told},
+            "modes": {"__all__": {"accepts"}},
+        }
     )
     return sha256(numbers)[:16]
 

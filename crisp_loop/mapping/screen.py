@@ -103,8 +103,8 @@ def least_cycles(accelerator: Accelerator, problem: Problem) -> float:
 def _busy_lanes(problem: Problem) -> float:
     """Lane-cycles of a problem. Lanes that hold candidates skip their zeros by themselves."""
     computes = float(np.prod([float(bound) for bound in problem.bounds.values()]))
-    if problem.mode.compute_optimization:
-        computes *= float(np.prod(list(problem.densities.values())))
+    for tensor in problem.skipped_in_time:
+        computes *= problem.densities[tensor]
     return computes * problem.cycle_correction
 
 

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from crisp_loop.core.errors import CrispLoopError, InputError
 from crisp_loop.core.layers import Layer, LayerTable
+from crisp_loop.networks.convolution import convolutions
+from crisp_loop.networks.functional import Products
 from crisp_loop.networks.modes import in_mode
 from crisp_loop.networks.registry import build, network
 from crisp_loop.networks.tensors import places_of_tensors
+
+_Module = type[nn.Module]
+PRUNED: tuple[_Module, ...] = (nn.Conv2d, nn.Linear)
+"""The modules that pruning knows."""
+PRICED: tuple[_Module, ...] = (
+    nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d,
+    nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d,
+)  # fmt: skip
+"""The modules that are matrix products."""
 
 
 def layer_table(
@@ -22,7 +35,7 @@ def layer_table(
     num_classes: int | None = None,
     name: str | None = None,
 ) -> LayerTable:
-    """The Conv2d and Linear layers of a network in the order in which they run.
+    """The Conv2d and Linear layers of a network, which can be pruned, in the order of their run.
 
     The pass runs on torch's meta device: only shapes are computed, and the module's weights,
     buffers and modes stay as they are. A layer that runs several times on one size (shared
@@ -40,6 +53,46 @@ def layer_table(
     Raises:
         InputError: an unknown name, or a shape that the network does not take.
     """
+    module, shape, name = _subject(model, input_shape, batch, num_classes, name)
+    found = _Found(name)
+    with _watched(module, PRUNED, found):
+        _run(module, shape, name)
+    return _table(module, name, found)
+
+
+def operation_table(
+    model: str | nn.Module,
+    input_shape: tuple[int, ...] | None = None,
+    batch: int = 1,
+    num_classes: int | None = None,
+    name: str | None = None,
+) -> LayerTable:
+    """Everything of a network that is a matrix product, in the order of the run.
+
+    Beside the layers of :func:`layer_table` these are convolutions of one and three dimensions,
+    transposed ones (one layer a phase, :mod:`crisp_loop.core.transposed`), weights that are
+    multiplied without a module of their own (named by the parameter), and products of two
+    activations: attention's scores and its weighted sums. Such a product is named after the module
+    that computes it, ``blocks.0.attn.matmul0``; its groups are heads x batch.
+
+    Arguments and errors are those of :func:`layer_table`.
+    """
+    module, shape, name = _subject(model, input_shape, batch, num_classes, name)
+    found = _Found(name)
+    tensors = places_of_tensors(module)
+    with _watched(module, PRICED, found) as inside, Products(module, inside, found.add) as products:
+        _run(module, shape, name, products.learn(tensors))
+    return _table(module, name, found)
+
+
+def _subject(
+    model: str | nn.Module,
+    input_shape: tuple[int, ...] | None,
+    batch: int,
+    num_classes: int | None,
+    name: str | None,
+) -> tuple[nn.Module, tuple[int, ...], str]:
+    """The module to run, the shape of its input with the batch, and what to call it."""
     if isinstance(model, str):
         input_shape = input_shape or network(model).input_shape
         with torch.device("meta"):
@@ -51,37 +104,76 @@ def layer_table(
     if not input_shape or min(input_shape) < 1 or batch < 1:
         shown = (batch, *(input_shape or ()))
         raise InputError(name, "input_shape", shown, "expected the shape of one input, (C, H, W)")
-    layers = _run(module, (batch, *input_shape), name)
+    return module, (batch, *input_shape), name
+
+
+class _Found:
+    """The layers met so far, by name."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        self.layers: dict[str, Layer] = {}
+
+    def add(self, entry: Layer) -> None:
+        """Note a layer; one that ran before gets its inputs added up."""
+        earlier = self.layers.get(entry.name)
+        if earlier is not None:
+            if earlier.input_size != entry.input_size:
+                raise CrispLoopError(
+                    f"{self.model}: layer {entry.name} runs on inputs of {earlier.input_size} and"
+                    f" {entry.input_size}; a layer table holds one size a layer."
+                )
+            entry = replace(entry, batch=earlier.batch + entry.batch)
+        self.layers[entry.name] = entry
+
+
+def _table(module: nn.Module, name: str, found: _Found) -> LayerTable:
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    return LayerTable(model=name, parameters=parameters, layers=tuple(layers))
+    return LayerTable(model=name, parameters=parameters, layers=tuple(found.layers.values()))
 
 
-def _run(module: nn.Module, shape: tuple[int, ...], name: str) -> list[Layer]:
-    """Run ``module`` on a meta tensor of ``shape``, noting each conv and linear layer."""
-    found: dict[str, Layer] = {}
+@contextmanager
+def _watched(
+    module: nn.Module, kinds: tuple[_Module, ...], found: _Found
+) -> Iterator[list[nn.Module]]:
+    """Note each run of a submodule of ``kinds``; yields those that are running at a time."""
+    running: list[nn.Module] = []
+    hooks: list[RemovableHandle] = []
 
-    def note(layer_name: str) -> Any:
-        def hook(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            entry = _layer(layer_name, layer, inputs[0], output)
-            earlier = found.get(layer_name)
-            if earlier is not None:
-                if earlier.input_size != entry.input_size:
-                    raise CrispLoopError(
-                        f"{name}: layer {layer_name} runs on inputs of {earlier.input_size} and"
-                        f" {entry.input_size}; a layer table holds one size a layer."
-                    )
-                entry = replace(entry, batch=earlier.batch + entry.batch)
-            found[layer_name] = entry
+    def enter(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        running.append(layer)
 
-        return hook
+    def noting(name: str) -> Callable[..., None]:
+        def leave(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            running.pop()
+            for entry in _layers(name, layer, inputs[0], output):
+                found.add(entry)
 
-    hooks = [
-        layer.register_forward_hook(note(layer_name))
-        for layer_name, layer in module.named_modules()
-        if isinstance(layer, nn.Conv2d | nn.Linear)
-    ]
-    tensors = places_of_tensors(module)
-    weightless = {key: value.detach().to("meta") for key, value in tensors.items()}
+        return leave
+
+    for name, layer in module.named_modules():
+        if isinstance(layer, kinds):
+            hooks.append(layer.register_forward_pre_hook(enter))
+            hooks.append(layer.register_forward_hook(noting(name)))
+    try:
+        yield running
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _weightless(module: nn.Module) -> dict[str, Tensor]:
+    return {key: value.detach().to("meta") for key, value in places_of_tensors(module).items()}
+
+
+def _run(
+    module: nn.Module,
+    shape: tuple[int, ...],
+    name: str,
+    weightless: dict[str, Tensor] | None = None,
+) -> None:
+    """Run ``module`` on a meta tensor of ``shape``."""
+    weightless = weightless or _weightless(module)
     dtype = next((value.dtype for value in weightless.values() if value.is_floating_point()), None)
     try:
         with torch.no_grad(), in_mode(module, training=False):
@@ -91,44 +183,31 @@ def _run(module: nn.Module, shape: tuple[int, ...], name: str) -> list[Layer]:
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".") if str(error) else repr(error)
         raise InputError(name, "input_shape", shape, f"the network refuses it: {reason}") from None
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return list(found.values())
 
 
-def _pair(values: tuple[int, ...]) -> tuple[int, int]:
-    return int(values[0]), int(values[1])
+def _sizes(values: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(int(value) for value in values)
 
 
-def _layer(name: str, layer: nn.Module, given: Tensor, made: Tensor) -> Layer:
-    """The table's entry of a module that turned the tensor ``given`` into ``made``."""
+def _layers(name: str, layer: nn.Module, given: Tensor, made: Tensor) -> list[Layer]:
+    """The table's entries of a module that turned the tensor ``given`` into ``made``."""
     if isinstance(layer, nn.Linear):
-        return Layer(
+        entry = Layer(
             name=name,
             kind="linear",
             in_channels=layer.in_features,
             out_channels=layer.out_features,
             batch=given.numel() // layer.in_features,
         )
-    assert isinstance(layer, nn.Conv2d)
-    kernel, dilation = _pair(layer.kernel_size), _pair(layer.dilation)
+        return [entry]
+    assert isinstance(layer, nn.modules.conv._ConvNd)
+    kernel, dilation = _sizes(layer.kernel_size), _sizes(layer.dilation)
     if layer.padding == "same":
-        reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
-        padding = (reach[0] // 2, reach[1] // 2)
+        padding = tuple(d * (k - 1) // 2 for d, k in zip(dilation, kernel, strict=True))
     else:
-        padding = (0, 0) if isinstance(layer.padding, str) else _pair(layer.padding)
-    return Layer(
-        name=name,
-        kind="conv",
-        in_channels=layer.in_channels,
-        out_channels=layer.out_channels,
-        kernel=kernel,
-        stride=_pair(layer.stride),
-        padding=padding,
-        dilation=dilation,
-        groups=layer.groups,
-        input_size=_pair(tuple(given.shape[-2:])),
-        output_size=_pair(tuple(made.shape[-2:])),
-        batch=given.shape[0] if given.ndim == 4 else 1,
-    )
+        padding = (0,) * len(kernel) if isinstance(layer.padding, str) else _sizes(layer.padding)
+    weight = _sizes(tuple(layer.weight.shape))
+    return convolutions(
+        name, weight, given, made, _sizes(layer.stride), padding, dilation, layer.groups,
+        layer.transposed,
+    )  # fmt: skip

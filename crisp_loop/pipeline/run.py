@@ -16,11 +16,12 @@ from crisp_loop.core.manifest import Manifest
 from crisp_loop.core.mappings import MappingFile
 from crisp_loop.core.progress import Progress, Quiet
 from crisp_loop.cost.run import evaluate_specs
+from crisp_loop.layers import read_layers
 from crisp_loop.lower.draw import Draw
 from crisp_loop.lower.run import lower_network
 from crisp_loop.mapping.run import map_workload
 from crisp_loop.networks.registry import network
-from crisp_loop.networks.trace import layer_table
+from crisp_loop.networks.trace import operation_table
 from crisp_loop.pack.run import pack_masks
 from crisp_loop.pipeline.experiment import DRAW, PRUNE, Experiment
 from crisp_loop.prune.reprune import RepruneSummary, Start, reprune
@@ -123,12 +124,44 @@ def prepare_specs(experiment: Experiment, out: Path, progress: Progress) -> RunD
     return run
 
 
+def layer_specs(
+    layers: Path,
+    pattern: Draw,
+    masks: Path | None,
+    accelerators: Sequence[str],
+    out: Path,
+    progress: Progress,
+) -> RunDirectory:
+    """Specs for the layers of a file (:func:`crisp_loop.layers.read_layers`), on these designs.
+
+    Every layer that can hold the pattern gets it, from ``masks`` where they are given.
+    """
+    table = read_layers(layers)
+    run = RunDirectory(out)
+    write_json(run.layers, table)
+    # No layer of a list reads the network's input, as far as the list tells.
+    density = Experiment().activation_density
+    lower_network(
+        run.layers, masks or pattern, run.workload.parent, density, density, progress=progress
+    )
+    map_workload(run.workload, accelerators, run.mapping, progress)
+    sources = [layers, *([masks] if masks else [])]
+    write_specs(run.workload, run.mapping, accelerators, run.specs, progress, sources)
+    return run
+
+
 def map_experiment(experiment: Experiment, out: Path, progress: Progress) -> dict[str, MappingFile]:
     """Every stage up to mappings."""
     run = RunDirectory(out)
     masks = obtain_masks(experiment, run, progress)
     write_text(run.experiment, dump_yaml(experiment.model_dump(mode="json")))
-    lower_network(run.layers, masks, run.workload.parent, experiment.activation_density, progress)
+    lower_network(
+        run.layers,
+        masks,
+        run.workload.parent,
+        experiment.activation_density,
+        progress=progress,
+    )
     designs = with_baseline(experiment.accelerators)
     return map_workload(run.workload, designs, run.mapping, progress)
 
@@ -213,7 +246,7 @@ def obtain_masks(experiment: Experiment, run: RunDirectory, progress: Progress) 
         pack_masks(run.weights, run.masks, run.pack, progress)
         return run.masks
     entry = network(experiment.network)
-    table = layer_table(experiment.network, entry.input_shape)
+    table = operation_table(experiment.network, entry.input_shape)
     write_json(run.layers, table)
     pattern = experiment.prune
     if experiment.masks == DRAW:

@@ -1,5 +1,5 @@
 """Spec text from the Jinja files of ``templates/``."""
 
-from crisp_loop.render.spec import render_spec
+from crisp_loop.render.spec import render_spec, templates_hash
 
-__all__ = ["render_spec"]
+__all__ = ["render_spec", "templates_hash"]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from functools import cache
 from importlib.resources import as_file, files
 
-from jinja2 import DictLoader, Environment, StrictUndefined
+from jinja2 import DictLoader, Environment, StrictUndefined, TemplateNotFound
 
 from crisp_loop.accelerators import Accelerator, Problem
+from crisp_loop.core.errors import CrispLoopError
+from crisp_loop.core.files import sha256
 from crisp_loop.core.loops import DIMENSIONS, LoopNest
 
 SECTIONS = ("architecture", "energy", "problem", "sparse_optimizations", "mapping")
@@ -58,10 +60,18 @@ def render_spec(accelerator: Accelerator, problem: Problem, nest: LoopNest) -> d
         or mode.compute_optimization
     ]
     environment = _environment()
-    return {
-        f"{section}.yaml": environment.get_template(f"{section}.yaml.jinja2").render(context)
-        for section in wanted
-    }
+    try:
+        return {
+            f"{section}.yaml": environment.get_template(f"{section}.yaml.jinja2").render(context)
+            for section in wanted
+        }
+    except TemplateNotFound as error:
+        rules = [name for name in _sources() if name.startswith("formats/")]
+        known = ", ".join(name.removeprefix("formats/").split(".")[0] for name in rules)
+        raise CrispLoopError(
+            f"{accelerator.name}: mode {mode.name!r} has a format without a template:"
+            f" {error.name} is missing; the known rules are {known}."
+        ) from None
 
 
 def tensor_axes(problem: Problem) -> dict[str, tuple[str, ...]]:
@@ -74,13 +84,24 @@ def tensor_axes(problem: Problem) -> dict[str, tuple[str, ...]]:
 
 
 @cache
-def _environment() -> Environment:
-    sources: dict[str, str] = {}
+def _sources() -> dict[str, str]:
+    """Name to text of every template."""
     with as_file(files("crisp_loop.templates")) as root:
-        for file in root.rglob("*.jinja2"):
-            sources[file.relative_to(root).as_posix()] = file.read_text(encoding="utf-8")
+        return {
+            file.relative_to(root).as_posix(): file.read_text(encoding="utf-8")
+            for file in sorted(root.rglob("*.jinja2"))
+        }
+
+
+def templates_hash() -> str:
+    """SHA-256 over the names and texts of all templates."""
+    return sha256("\0".join(part for item in _sources().items() for part in item))
+
+
+@cache
+def _environment() -> Environment:
     environment = Environment(
-        loader=DictLoader(sources),
+        loader=DictLoader(_sources()),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

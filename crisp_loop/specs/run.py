@@ -6,16 +6,19 @@ import re
 import shutil
 import tempfile
 from collections.abc import Sequence
+from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 
+from crisp_loop import __version__
 from crisp_loop.accelerators import Accelerator, load_accelerator, problem_for
-from crisp_loop.core.errors import CrispLoopError
+from crisp_loop.core.errors import CrispLoopError, InputError
 from crisp_loop.core.files import read_json, sha256, write_json
 from crisp_loop.core.gemm import Gemm, Workload
 from crisp_loop.core.manifest import Manifest, SpecEntry
 from crisp_loop.core.mappings import MappingFile, read_mappings
 from crisp_loop.core.progress import Progress, Quiet
-from crisp_loop.render import render_spec
+from crisp_loop.render import render_spec, templates_hash
 
 BASELINE = "dense"
 """The design that every ratio is relative to."""
@@ -27,6 +30,7 @@ def write_specs(
     accelerators: Sequence[str],
     out_dir: Path,
     progress: Progress | None = None,
+    sources: Sequence[Path] = (),
 ) -> Manifest:
     """Render ``<accelerator>/<layer>/*.yaml`` and ``manifest.json`` under ``out_dir``.
 
@@ -39,19 +43,45 @@ def write_specs(
         accelerators: Names of designs, or paths of arch files.
         out_dir: The specs' directory.
         progress: Who hears of it.
+        sources: Files that the workload was made from, for the manifest's ``inputs``.
+
+    Raises:
+        CrispLoopError: unreadable files, two designs of one name, or a layer without a mapping.
     """
     work = read_json(workload, Workload, "workload")
     designs = [load_accelerator(name) for name in accelerators]
-    jobs = [(design, gemm) for design in designs for gemm in work.gemms]
-    maps = {design.name: read_mappings(mappings / f"{design.name}.yaml") for design in designs}
+    names = [design.name for design in designs]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(
+            "accelerator", "name", twice, "two designs are called so; give each arch file a name"
+        )
+    directories = directory_names([gemm.layer for gemm in work.gemms])
+    jobs = [
+        (design, gemm, f"{design.name}/{directory}")
+        for design in designs
+        for gemm, directory in zip(work.gemms, directories, strict=True)
+    ]
+    files = {design.name: mappings / f"{design.name}.yaml" for design in designs}
+    maps = {name: read_mappings(file) for name, file in files.items()}
+    inputs = {f"arch/{design.name}": sha256(design.model_dump_json()) for design in designs}
+    inputs |= {f"mapping/{file.name}": _hash_of(file) for file in files.values()}
+    inputs |= {path.name: _hash_of(path) for path in (workload, *sources)}
+    inputs["templates"] = templates_hash()
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}.", dir=out_dir.parent))
     try:
         entries = [
-            _write_one(fresh, work, design, gemm, maps[design.name])
-            for design, gemm in (progress or Quiet()).track(jobs, "Rendering specs")
+            _write_one(fresh / spec, spec, work, design, gemm, maps[design.name])
+            for design, gemm, spec in (progress or Quiet()).track(jobs, "Rendering specs")
         ]
-        manifest = Manifest(model=work.model, baseline=BASELINE, entries=tuple(entries))
+        manifest = Manifest(
+            model=work.model,
+            baseline=BASELINE,
+            entries=tuple(entries),
+            versions={"crisp_loop": __version__, "jinja2": version("jinja2")},
+            inputs=inputs,
+        )
         write_json(fresh / "manifest.json", manifest)
         if out_dir.exists():
             shutil.rmtree(out_dir)
@@ -63,7 +93,12 @@ def write_specs(
 
 
 def _write_one(
-    root: Path, work: Workload, design: Accelerator, gemm: Gemm, mappings: MappingFile
+    directory: Path,
+    spec: str,
+    work: Workload,
+    design: Accelerator,
+    gemm: Gemm,
+    mappings: MappingFile,
 ) -> SpecEntry:
     problem = problem_for(design, gemm)
     nest = mappings.nest(problem.key)
@@ -74,12 +109,12 @@ def _write_one(
         )
     columns = nest.bound("N")
     texts = render_spec(design, problem.padded(columns), nest)
-    directory = root / design.name / directory_name(gemm.layer)
     directory.mkdir(parents=True)
     for name, text in texts.items():
         (directory / name).write_text(text, encoding="utf-8")
+    hashes = {name: sha256(text) for name, text in texts.items()}
     return SpecEntry(
-        spec=directory.relative_to(root).as_posix(),
+        spec=spec,
         model=work.model,
         layer=gemm.layer,
         accelerator=design.name,
@@ -96,11 +131,43 @@ def _write_one(
         N_padding=columns - gemm.N,
         metadata_bits=problem.metadata_bits,
         cycle_correction=problem.cycle_correction,
-        ert=sha256(texts["energy.yaml"])[:12],
-        mapping=sha256(texts["mapping.yaml"])[:12],
+        ert=hashes["energy.yaml"][:12],
+        mapping=hashes["mapping.yaml"][:12],
+        mode=problem.mode.name,
+        note=gemm.weight.note,
+        files=hashes,
     )
 
 
+def _hash_of(path: Path) -> str:
+    return sha256(path.read_bytes()) if path.is_file() else _hash_of_files(path)
+
+
+def _hash_of_files(directory: Path) -> str:
+    """One hash over the YAML files of a directory, by name and content."""
+    files = sorted(file for file in directory.rglob("*.yaml") if file.is_file())
+    each = [f"{file.relative_to(directory).as_posix()} {_hash_of(file)}" for file in files]
+    return sha256("\n".join(each))
+
+
+def directory_names(layers: Sequence[str]) -> list[str]:
+    """One directory a layer; where two names become the same, the later gets a number.
+
+    Names differ in more than their letters' case, which some file systems do not tell apart.
+    """
+    taken: set[str] = set()
+    names = []
+    for layer in layers:
+        plain = directory_name(layer)
+        numbered = (f"{plain}~{number}" for number in count(2))
+        name = plain
+        while name.lower() in taken:
+            name = next(numbered)
+        taken.add(name.lower())
+        names.append(name)
+    return names
+
+
 def directory_name(layer: str) -> str:
-    """A layer's name as one path component: no separators, no leading dots."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", layer).lstrip(".") or "layer"
+    """A layer's name as one path component: no separators, no leading dots, not too long."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", layer).lstrip(".")[:120] or "layer"

@@ -17,7 +17,7 @@ from crisp_loop.cost import doctor
 from crisp_loop.cost.analytic import Analytic
 from crisp_loop.cost.doctor import diagnose
 from crisp_loop.cost.engine import ENGINES, Engine, find_engine
-from crisp_loop.cost.preflight import check_energies
+from crisp_loop.cost.preflight.energies import check_energies
 from crisp_loop.cost.run import evaluate_specs, read_evaluations
 from crisp_loop.cost.stats import parse_stats
 

@@ -25,6 +25,7 @@ def test_the_slice_covers_all_designs() -> None:
         "-nvidia-stc-",
         "-dstc-",
         "-crisp-stc-",
+        "-s2ta-",
         "digits",
         "vgg16",
         "mobilenet",

@@ -84,7 +84,7 @@ def test_a_users_own_masks_are_taken(layers: Path, tmp_path: Path) -> None:
     [
         ("nobody", (64, 288), "nobody: 'nobody' cannot be used; expected a layer of toy"),
         ("body", (64, 32, 1, 1), r"body: .*expected \(64, 32, 3, 3\)"),
-        ("body", (64, 32, 3, 3), "body holds no 2:4 pattern"),
+        ("dw", (64, 1, 3, 3), "dw: '64 groups' cannot be used; expected no mask"),
     ],
 )
 def test_foreign_masks_are_refused(

@@ -30,7 +30,12 @@ GEMMS = [
     Gemm("vector", 1, 20, 24, 1, dense(20 * 24), 0.6),
 ]
 CASES = [(design, gemm) for design in available() for gemm in GEMMS]
-EXHAUSTED = [(design, gemm) for design, gemm in CASES if gemm.layer != "sparse"]
+# S2TA-like has DSTC's slots, so one of its mapspaces is enough to go through.
+EXHAUSTED = [
+    (design, gemm)
+    for design, gemm in CASES
+    if gemm.layer != "sparse" and (design != "s2ta" or gemm.layer == "vector")
+]
 
 
 def problems(design_name: str, gemm: Gemm) -> list[Problem]:
