@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from crisp_loop import __version__
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.files import dump_yaml, read_json, validated, write_json, write_text
+from crisp_loop.core.layers import LayerTable
 from crisp_loop.core.manifest import Manifest
 from crisp_loop.core.mappings import MappingFile
 from crisp_loop.core.progress import Progress, Quiet
@@ -21,7 +22,7 @@ from crisp_loop.lower.draw import Draw
 from crisp_loop.lower.run import lower_network
 from crisp_loop.mapping.run import map_workload
 from crisp_loop.networks.registry import network
-from crisp_loop.networks.trace import operation_table
+from crisp_loop.networks.trace import layer_table, operation_table
 from crisp_loop.pack.run import pack_masks
 from crisp_loop.pipeline.experiment import DRAW, PRUNE, Experiment
 from crisp_loop.prune.reprune import RepruneSummary, Start, reprune
@@ -74,6 +75,11 @@ class RunDirectory:
     def pack(self) -> Path:
         """Packed weights and the storage table."""
         return self.root / "pack"
+
+    @property
+    def operations(self) -> Path:
+        """The layer table with the products of activations that pruning does not know."""
+        return self.root / "lower" / "layers.json"
 
     @property
     def workload(self) -> Path:
@@ -155,8 +161,9 @@ def map_experiment(experiment: Experiment, out: Path, progress: Progress) -> dic
     run = RunDirectory(out)
     masks = obtain_masks(experiment, run, progress)
     write_text(run.experiment, dump_yaml(experiment.model_dump(mode="json")))
+    write_operations(experiment.network, run)
     lower_network(
-        run.layers,
+        run.operations,
         masks,
         run.workload.parent,
         experiment.activation_density,
@@ -246,12 +253,20 @@ def obtain_masks(experiment: Experiment, run: RunDirectory, progress: Progress) 
         pack_masks(run.weights, run.masks, run.pack, progress)
         return run.masks
     entry = network(experiment.network)
-    table = operation_table(experiment.network, entry.input_shape)
-    write_json(run.layers, table)
+    write_json(run.layers, layer_table(experiment.network, entry.input_shape))
     pattern = experiment.prune
     if experiment.masks == DRAW:
         return Draw(pattern.nm, pattern.block, pattern.sparsity, pattern.seed)
     return Path(experiment.masks)
+
+
+def write_operations(name: str, run: RunDirectory) -> None:
+    """All that the network computes: its layers, sized for the data, and attention's products."""
+    sized = read_json(run.layers, LayerTable, "layer table")
+    layers = {layer.name: layer for layer in sized.layers}
+    everything = operation_table(name, network(name).input_shape)
+    table = tuple(layers.get(layer.name, layer) for layer in everything.layers)
+    write_json(run.operations, replace(sized, layers=table))
 
 
 def with_baseline(accelerators: tuple[str, ...]) -> tuple[str, ...]:

@@ -3,12 +3,21 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from crisp_loop.core.masks import load_masks
+from crisp_loop.core.progress import Quiet
+from crisp_loop.lower.run import lower_network
 from crisp_loop.pipeline.experiment import Experiment, load_experiment
-from crisp_loop.pipeline.run import RunDirectory, run_experiment
+from crisp_loop.pipeline.run import (
+    RunDirectory,
+    obtain_masks,
+    run_experiment,
+    write_operations,
+)
 
 QUICK = {
     "prune": {
@@ -88,3 +97,33 @@ def test_a_spoilt_summary_means_pruning_anew(experiment: Experiment, run: RunDir
     run.summary.write_text("{}")
     run_experiment(experiment, run.root)
     assert run.masks.stat().st_mtime_ns != stamp
+
+
+def test_attention_is_lowered_too(tmp_path: Path) -> None:
+    """A pruned vision transformer: sizes as the data has them, attention's products between."""
+    rng = np.random.default_rng(0)
+    for label in "ab":
+        folder = tmp_path / "pictures" / label
+        folder.mkdir(parents=True)
+        for number in range(12):
+            pixels = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number}.png")
+    quick = dict.fromkeys(("train_epochs", "ste_epochs", "iteration_epochs", "final_epochs"), 0)
+    few = {"iterations": 1, "samples_per_class": 2, "upper_bound": False, "block": 16}
+    experiment = Experiment.model_validate(
+        {"network": "vit-tiny-cifar", "data": f"folder:{tmp_path / 'pictures'}",
+         "user_classes": [0, 1], "masks": "prune", "prune": quick | few | {"sparsity": 0.8}}
+    )  # fmt: skip
+    run = RunDirectory(tmp_path / "run")
+    masks = obtain_masks(experiment, run, Quiet())
+    write_operations(experiment.network, run)
+    lower_network(run.operations, masks, run.workload.parent)
+    gemms = {each["layer"]: each for each in json.loads(run.workload.read_text())["gemms"]}
+    tokens, heads, width = 65, 3, 64
+    sizes = sorted((g["groups"], g["M"] * g["K"] * g["N"]) for g in gemms.values()
+                   if g["groups"] == heads)  # fmt: skip
+    assert sizes == [(heads, tokens * tokens * width)] * 12
+    pruned = json.loads(run.layers.read_text())["layers"]
+    assert [gemms[layer["name"]]["M"] for layer in pruned] == [x["out_channels"] for x in pruned]
+    assert gemms[pruned[-1]["name"]]["M"] == 2
+    assert len(gemms) == len(pruned) + 12
