@@ -77,7 +77,10 @@ Accelerators = Annotated[
 EngineName = Annotated[
     str | None,
     typer.Option(
-        "--engine", "-e", metavar="ENGINE", help="auto, analytic or timeloop. \\[default: auto]"
+        "--engine",
+        "-e",
+        metavar="ENGINE",
+        help="auto, analytic, analytic-exact or timeloop. \\[default: auto]",
     ),
 ]
 Classes = Annotated[

@@ -8,11 +8,19 @@ the indices tell the truth.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass as validated_dataclass
+
+from crisp_loop.core.errors import InputError
+from crisp_loop.core.files import read_json
 
 Indices = npt.NDArray[np.int64]
+GATHER_FILE = "gather.json"
+"""Its name in the directory of a spec."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +53,32 @@ class Gather:
         if key not in self._cache:
             self._cache[key] = int(unions(self.indices, rows, places).sum())
         return self._cache[key]
+
+
+@validated_dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class GatherFile:
+    """A :class:`Gather` as the file ``gather.json`` holds it."""
+
+    indices: tuple[tuple[int, ...], ...]
+    """A row a block-row, all equally long."""
+    tensor: str = "B"
+    rows: str = "R"
+    places: str = "Q"
+
+
+def read_gather(path: Path) -> Gather:
+    """The gather in ``path``.
+
+    Raises:
+        CrispLoopError: an unreadable file, or rows of different lengths.
+    """
+    found = read_json(path, GatherFile, "gather")
+    lengths = {len(row) for row in found.indices}
+    if len(lengths) != 1:
+        expected = "expected one row a block-row, all equally long"
+        raise InputError(path, "indices", sorted(lengths), expected)
+    indices = np.array(found.indices, dtype=np.int64)
+    return Gather(indices, found.tensor, found.rows, found.places)
 
 
 def unions(indices: Indices, rows: int, places: int) -> Indices:

@@ -32,6 +32,9 @@ class WeightSparsity:
     """K'/B, equal for all block-rows; None unless hybrid."""
     touched_blocks: int | None = None
     """Distinct input blocks that any block-row reads (the union of indices); None unless hybrid."""
+    block_indices: tuple[tuple[int, ...], ...] | None = None
+    """A row a block-row: the input blocks that it reads, ascending; None unless hybrid, or where
+    block-rows keep different numbers of them."""
     note: str = ""
     """Why a layer stayed dense, or what of its mask was approximated and by how much; empty where
     this is exactly what was asked for."""

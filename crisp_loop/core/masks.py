@@ -128,6 +128,7 @@ def sparsity_of(mask: BoolArray, nm: NM, block: int) -> WeightSparsity:
                 block=block,
                 kept_blocks=int(per_row[0]),
                 touched_blocks=int(touched_blocks(kept, len(kept))[0]),
+                block_indices=tuple(tuple(np.flatnonzero(row).tolist()) for row in kept),
             )
     return WeightSparsity(form="nm", nnz=nnz, density=density, nm=nm)
 

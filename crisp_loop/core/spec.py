@@ -8,7 +8,7 @@ from typing import Any
 
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.files import parse_yaml, read_text
-from crisp_loop.core.gathers import Gather
+from crisp_loop.core.gathers import GATHER_FILE, Gather, read_gather
 
 REQUIRED = ("architecture", "problem", "mapping", "ERT")
 OPTIONAL = ("sparse_optimizations", "ART", "compound_components")
@@ -38,6 +38,9 @@ class Spec:
 def load_spec(path: Path) -> Spec:
     """Read a spec: one YAML with all sections, or a directory of section files.
 
+    The directory may hold a gather beside them, which is no section; see
+    :mod:`crisp_loop.core.gathers`.
+
     Raises:
         CrispLoopError: a missing or repeated section, an unknown one, unreadable YAML.
     """
@@ -65,4 +68,6 @@ def load_spec(path: Path) -> Spec:
     missing = [name for name in REQUIRED if name not in sections]
     if missing:
         raise CrispLoopError(f"{path} lacks the section {missing[0]!r}; a spec needs it.")
-    return Spec(source=str(path), sections=sections, files=files, homes=homes)
+    gather = path / GATHER_FILE
+    gathers = (read_gather(gather),) if path.is_dir() and gather.is_file() else ()
+    return Spec(str(path), sections, files, gathers, homes)

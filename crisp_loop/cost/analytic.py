@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
 from crisp_loop import __version__
@@ -17,6 +17,8 @@ class Analytic:
     """Adapter of :func:`crisp_loop.sparseloop.model.evaluate`."""
 
     name: str = "analytic"
+    exact: bool = False
+    """Count what gathered inputs really are, beyond Sparseloop's upper bound."""
 
     def version(self) -> str:
         """The version of this package, which the model is a part of."""
@@ -36,4 +38,5 @@ class Analytic:
         from crisp_loop.sparseloop.model import evaluate
 
         for spec in progress.track(specs, "analytic", total=len(specs)):
-            yield evaluate(spec)
+            seen = spec if self.exact else replace(spec, gathers=())
+            yield replace(evaluate(seen), engine=self.name)

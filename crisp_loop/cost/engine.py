@@ -44,6 +44,7 @@ AUTO = "auto"
 ENGINES: dict[str, Callable[[Path | None], Engine]] = {
     "timeloop": lambda keep_dir: Timeloop(keep_dir=keep_dir),
     "analytic": lambda keep_dir: Analytic(),
+    "analytic-exact": lambda keep_dir: Analytic("analytic-exact", exact=True),
 }
 """Name to maker, in the order in which ``auto`` tries them. The maker's argument is where a
 failed call's input and log are kept (None: in a temporary directory that stays)."""

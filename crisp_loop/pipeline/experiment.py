@@ -49,7 +49,7 @@ class Experiment(BaseModel):
     activation_density: Annotated[float, Field(gt=0, le=1)] = 0.6
     """Share of non-zero activations, for designs that skip zeros in them."""
     engine: str = AUTO
-    """What prices the specs: ``analytic``, ``timeloop``, or ``auto``."""
+    """What prices the specs: ``analytic``, ``analytic-exact``, ``timeloop``, or ``auto``."""
 
     @model_validator(mode="before")
     @classmethod

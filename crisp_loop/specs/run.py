@@ -14,6 +14,7 @@ from crisp_loop import __version__
 from crisp_loop.accelerators import Accelerator, load_accelerator, problem_for
 from crisp_loop.core.errors import CrispLoopError, InputError
 from crisp_loop.core.files import read_json, sha256, write_json
+from crisp_loop.core.gathers import GATHER_FILE, GatherFile
 from crisp_loop.core.gemm import Gemm, Workload
 from crisp_loop.core.manifest import Manifest, SpecEntry
 from crisp_loop.core.mappings import MappingFile, read_mappings
@@ -113,6 +114,10 @@ def _write_one(
     for name, text in texts.items():
         (directory / name).write_text(text, encoding="utf-8")
     hashes = {name: sha256(text) for name, text in texts.items()}
+    if problem.mode.problem == "compact" and gemm.weight.block_indices:
+        gather = directory / GATHER_FILE
+        write_json(gather, GatherFile(gemm.weight.block_indices))
+        hashes[GATHER_FILE] = _hash_of(gather)
     return SpecEntry(
         spec=spec,
         model=work.model,
