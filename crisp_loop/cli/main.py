@@ -382,10 +382,10 @@ def specs(
     from crisp_loop.pipeline.request import spec_request
     from crisp_loop.pipeline.run import layer_specs, prepare_specs
 
+    pattern = {"nm": nm, "block": block, "sparsity": sparsity, "seed": seed}
     if layers is not None:
         if experiment is not None or model is not None:
             fail("--layers: layers come from one place; leave out the experiment and --model.")
-        pattern = {"nm": nm, "block": block, "sparsity": sparsity, "seed": seed}
         request = spec_request(_given({"accelerators": _listed(accelerators), **pattern}))
         run = layer_specs(
             layers, request.draw, masks, request.accelerators,
@@ -394,7 +394,6 @@ def specs(
     else:
         if masks is not None:
             fail("--masks: masks go with --layers; an experiment names its own.")
-        pattern = {"nm": nm, "block": block, "sparsity": sparsity, "seed": seed}
         chosen = _experiment(experiment, pattern, accelerators, network=model)
         run = prepare_specs(chosen, _directory(out_dir, chosen.run_name), Bars())
     out.print(f"Specs: {run.specs}", highlight=False)

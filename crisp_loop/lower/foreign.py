@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from crisp_loop.core.gemm import WeightSparsity, dense
-from crisp_loop.core.masks import BoolArray, kept_blocks, sparsity_of
+from crisp_loop.core.masks import BoolArray, kept_blocks, sparsity_of, touched_blocks
 from crisp_loop.core.pattern import NM
 
 
@@ -59,7 +59,7 @@ def pattern_of(mask: BoolArray, nm: NM, block: int) -> WeightSparsity:
             nm=nm,
             block=block,
             kept_blocks=most,
-            touched_blocks=int(kept.any(axis=0).sum()),
+            touched_blocks=int(touched_blocks(kept, len(kept))[0]),
         )
         what = f"priced as {most} in each"
     more = most / mean - 1

@@ -45,11 +45,9 @@ class Products:
         self._hooks: list[RemovableHandle] = []
         self._mode = _Mode(self._see)
 
-    def learn(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Weightless stand-ins of the network's tensors, by which it knows them again."""
-        stand_ins = {name: tensor.detach().to("meta") for name, tensor in tensors.items()}
-        self._parameters = {_storage(tensor): name for name, tensor in stand_ins.items()}
-        return stand_ins
+    def learn(self, tensors: dict[str, Tensor]) -> None:
+        """The tensors that the network will run with, by which it knows parameters."""
+        self._parameters = {_storage(tensor): name for name, tensor in tensors.items()}
 
     def __enter__(self) -> Products:
         for name, part in self._module.named_modules():

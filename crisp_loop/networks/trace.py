@@ -56,7 +56,7 @@ def layer_table(
     module, shape, name = _subject(model, input_shape, batch, num_classes, name)
     found = _Found(name)
     with _watched(module, PRUNED, found):
-        _run(module, shape, name)
+        _run(module, shape, name, _weightless(module))
     return _table(module, name, found)
 
 
@@ -79,9 +79,10 @@ def operation_table(
     """
     module, shape, name = _subject(model, input_shape, batch, num_classes, name)
     found = _Found(name)
-    tensors = places_of_tensors(module)
+    weightless = _weightless(module)
     with _watched(module, PRICED, found) as inside, Products(module, inside, found.add) as products:
-        _run(module, shape, name, products.learn(tensors))
+        products.learn(weightless)
+        _run(module, shape, name, weightless)
     return _table(module, name, found)
 
 
@@ -163,6 +164,7 @@ def _watched(
 
 
 def _weightless(module: nn.Module) -> dict[str, Tensor]:
+    """Stand-ins of a module's tensors that have shapes alone."""
     return {key: value.detach().to("meta") for key, value in places_of_tensors(module).items()}
 
 
@@ -170,10 +172,9 @@ def _run(
     module: nn.Module,
     shape: tuple[int, ...],
     name: str,
-    weightless: dict[str, Tensor] | None = None,
+    weightless: dict[str, Tensor],
 ) -> None:
-    """Run ``module`` on a meta tensor of ``shape``."""
-    weightless = weightless or _weightless(module)
+    """Run ``module`` with ``weightless`` tensors for its own on a meta tensor of ``shape``."""
     dtype = next((value.dtype for value in weightless.values() if value.is_floating_point()), None)
     try:
         with torch.no_grad(), in_mode(module, training=False):

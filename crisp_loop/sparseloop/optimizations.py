@@ -184,13 +184,22 @@ def _parse_rank(rank: Field, level: StorageLevel, problem: Problem) -> Rank:
     )
 
 
+def stored_bits(bits: int, width: int) -> int:
+    """Bits that a metadata word of ``bits`` takes: the next size that divides the store's width.
+
+    Where none below twice the word does, it is twice the word.
+    """
+    if bits and width % bits:
+        return next((wider for wider in range(bits, 2 * bits) if width % wider == 0), 2 * bits)
+    return bits
+
+
 def _adjusted(bits: int | None, level: StorageLevel, rank: Field) -> int:
-    """Word bits as the store keeps them: the next size that divides its width."""
+    """Word bits as the store keeps them; those of the level where the rank gives none."""
     if bits is None:
         return level.metadata_word_bits
     width = level.metadata_width
-    if bits and width % bits:
-        bits = next((wider for wider in range(bits, 2 * bits) if width % wider == 0), 2 * bits)
+    bits = stored_bits(bits, width)
     if bits > width:
         raise InputError(
             rank.where,

@@ -10,6 +10,7 @@ from crisp_loop.core.errors import InputError
 from crisp_loop.core.spec import Spec
 from crisp_loop.cost.preflight.loops import directives
 from crisp_loop.cost.preflight.view import METADATA_WIDTH, Component, components, get, mappings
+from crisp_loop.sparseloop.optimizations import stored_bits
 
 _TYPES = ("gating", "skipping", "skipping_spatial")
 
@@ -102,7 +103,7 @@ def check_word_bits(spec: Spec) -> tuple[str, ...]:
                         bits,
                         f"the metadata store of {level} is {width} bits wide",
                     )
-                stored = next(wide for wide in range(bits, width + 1) if width % wide == 0)
+                stored = stored_bits(bits, width)
                 if stored > bits:
                     told[level, bits] = (
                         f"metadata words of {bits} bits ({tensor}) take {stored} at {level},"
