@@ -23,26 +23,28 @@ import numpy as np
 from crisp_loop.accelerators import Accelerator, Problem, available, load_accelerator, problem_for
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.files import parse_yaml
-from crisp_loop.core.gemm import Gemm, WeightSparsity, dense
-from crisp_loop.core.layers import Layer, unfit
+from crisp_loop.core.gemm import Gemm
+from crisp_loop.core.layers import Layer
 from crisp_loop.core.loops import LoopNest
 from crisp_loop.core.mappings import MappingFile
-from crisp_loop.core.pattern import NM, blocks_to_keep
+from crisp_loop.core.pattern import NM
 from crisp_loop.core.progress import Quiet
 from crisp_loop.core.spec import Spec
 from crisp_loop.cost.analytic import Analytic
 from crisp_loop.cost.preflight import check_spec
 from crisp_loop.cost.timeloop import Timeloop
 from crisp_loop.layers import read_layers
+from crisp_loop.lower.draw import Draw
+from crisp_loop.mapping.bounds import fitting
 from crisp_loop.mapping.library import shipped_mappings
-from crisp_loop.mapping.screen import fitting
 from crisp_loop.mapping.space import mapspace
 from crisp_loop.networks.trace import operation_table
 from crisp_loop.render import render_spec
 from crisp_loop.sparseloop import IllegalMappingError, evaluate
 
-PATTERNS = [(NM.parse(nm), block) for nm in ("1:4", "2:4", "3:4") for block in (16, 32, 64)]
-KAPPA = 0.9
+PATTERNS = [
+    Draw(NM.parse(nm), block, 0.9) for nm in ("1:4", "2:4", "3:4") for block in (16, 32, 64)
+]
 TRIES = 40
 
 
@@ -59,32 +61,17 @@ class Case:
         return self.design.name, self.problem.key
 
 
-def sparsity(layer: Layer, nm: NM, block: int) -> WeightSparsity:
-    """What a mask drawn at the pattern counts, without drawing it."""
-    size = layer.S * layer.K
-    if unfit(layer, nm.m):
-        return dense(size)
-    if layer.S % block or layer.K % block:
-        return WeightSparsity("nm", size * nm.n // nm.m, float(nm.density), nm)
-    columns = layer.K // block
-    kept = blocks_to_keep(columns, nm, KAPPA)
-    share = kept / columns * float(nm.density)
-    if kept == columns:
-        return WeightSparsity("nm", round(size * share), share, nm)
-    return WeightSparsity("hybrid", round(size * share), share, nm, block, kept, columns)
-
-
 def cases(layers: dict[str, Layer]) -> dict[tuple[str, str], Case]:
     """Every different problem that the layers become, by (design, key)."""
     found: dict[tuple[str, str], Case] = {}
     for design in map(load_accelerator, available()):
         for name, layer in layers.items():
-            for nm, block in PATTERNS:
+            for draw in PATTERNS:
                 gemm = Gemm(
                     name, layer.groups, layer.S // layer.groups, layer.K, layer.N,
-                    sparsity(layer, nm, block), 0.6 if layer.weights else 1.0,
+                    draw.counted(layer), 0.6 if layer.weights else 1.0,
                 )  # fmt: skip
-                case = Case(f"{name} {nm} {block}", design, problem_for(design, gemm))
+                case = Case(f"{name} {draw.nm} {draw.block}", design, problem_for(design, gemm))
                 found.setdefault(case.key, case)
     return found
 

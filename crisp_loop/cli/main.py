@@ -83,6 +83,15 @@ EngineName = Annotated[
         help="auto, analytic, analytic-exact or timeloop. \\[default: auto]",
     ),
 ]
+ObjectiveName = Annotated[
+    str | None,
+    typer.Option(
+        "--objective",
+        metavar="NAME",
+        help="What mappings minimise: cycles-energy (fewest cycles, within 1 % of them least"
+        " energy), cycles, energy or edp. \\[default: cycles-energy]",
+    ),
+]
 Classes = Annotated[
     str | None,
     typer.Option("--classes", metavar="IDS", help="The user's classes, comma-separated: 1,4,7."),
@@ -136,6 +145,7 @@ def evaluate(
     block: Block = None,
     sparsity: Sparsity = None,
     accelerators: Accelerators = None,
+    objective: ObjectiveName = None,
     engine: EngineName = None,
     classes: Classes = None,
     seed: Seed = None,
@@ -163,6 +173,7 @@ def evaluate(
         network=model,
         data=data,
         weights=weights,
+        objective=objective,
         engine=engine,
         user_classes=_listed(classes),
     )
@@ -329,23 +340,45 @@ def map_layers(
     block: Block = None,
     sparsity: Sparsity = None,
     accelerators: Accelerators = None,
+    objective: ObjectiveName = None,
     seed: Seed = None,
+    layer: Annotated[
+        str | None,
+        typer.Option("--layer", metavar="LAYER", help="Show this layer's loop nests instead."),
+    ] = None,
     into: Annotated[
-        Path, typer.Option("--into", metavar="DIR", help="Library of mapping files to add to.")
-    ] = Path("mappings"),
+        Path | None,
+        typer.Option("--into", metavar="DIR", help="Library of mapping files to add to."),
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Search even where the package has a mapping.")
+    ] = False,
     out_dir: Out = None,
 ) -> None:
-    """Find a mapping for each layer on each design, and add them to a library.
+    """Find the best mapping of each layer on each design, and say why it wins.
 
-    Mappings in the package's own library are used without a search by later runs.
+    The search is exact: no mapping that the design's dataflow allows is better by the analytic
+    engine.
+
+    crisp-loop map --model resnet50 --block 64 -a crisp-stc --layer layer3.1.conv2
     """
+    from crisp_loop.cli.mapped import explained, mapping_table
     from crisp_loop.mapping.library import merge_into
-    from crisp_loop.pipeline.run import map_experiment
+    from crisp_loop.pipeline.run import explain_experiment, map_experiment
 
     pattern = {"nm": nm, "block": block, "sparsity": sparsity, "seed": seed}
-    chosen = _experiment(experiment, pattern, accelerators, network=model)
-    found = map_experiment(chosen, _directory(out_dir, chosen.run_name), Bars())
-    for each in found.values():
+    chosen = _experiment(experiment, pattern, accelerators, network=model, objective=objective)
+    target = _directory(out_dir, chosen.run_name)
+    found = map_experiment(chosen, target, Bars(), fresh)
+    explanations = explain_experiment(chosen, target)
+    if layer is not None:
+        for tree in explained(layer, explanations):
+            out.print(tree)
+    else:
+        for name in found:
+            mine = [each for each in explanations if each.accelerator == name]
+            out.print(mapping_table(name, mine))
+    for each in found.values() if into else ():
         merged = merge_into(_directory(into, ""), each)
         out.print(f"{into}/{each.accelerator}.yaml: {len(merged.mappings)} mappings")
 
@@ -372,6 +405,7 @@ def specs(
     block: Block = None,
     sparsity: Sparsity = None,
     accelerators: Accelerators = None,
+    objective: ObjectiveName = None,
     seed: Seed = None,
     out_dir: Out = None,
 ) -> None:
@@ -386,15 +420,13 @@ def specs(
     if layers is not None:
         if experiment is not None or model is not None:
             fail("--layers: layers come from one place; leave out the experiment and --model.")
-        request = spec_request(_given({"accelerators": _listed(accelerators), **pattern}))
-        run = layer_specs(
-            layers, request.draw, masks, request.accelerators,
-            _directory(out_dir, f"{layers.stem}-specs"), Bars(),
-        )  # fmt: skip
+        options = {"accelerators": _listed(accelerators), "objective": objective, **pattern}
+        target = _directory(out_dir, f"{layers.stem}-specs")
+        run = layer_specs(layers, spec_request(_given(options)), masks, target, Bars())
     else:
         if masks is not None:
             fail("--masks: masks go with --layers; an experiment names its own.")
-        chosen = _experiment(experiment, pattern, accelerators, network=model)
+        chosen = _experiment(experiment, pattern, accelerators, network=model, objective=objective)
         run = prepare_specs(chosen, _directory(out_dir, chosen.run_name), Bars())
     out.print(f"Specs: {run.specs}", highlight=False)
     out.print(f"Price one with: crisp-loop cost {run.specs}/DESIGN/LAYER", highlight=False)

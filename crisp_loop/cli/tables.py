@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def evaluation_table(evaluations: Sequence[Evaluation]) -> Table:
     """One row a spec."""
-    table = _table("spec", "cycles", "energy µJ", "utilization", "bottleneck")
+    table = plain_table("spec", "cycles", "energy µJ", "utilization", "bottleneck")
     for each in evaluations:
         table.add_row(
             Text(each.spec, overflow="fold"),
@@ -51,7 +51,7 @@ class NetworkRow:
 
 def networks_table(networks: Sequence[NetworkRow]) -> Table:
     """One row a network."""
-    table = _table("network", "input", "classes", "parameters")
+    table = plain_table("network", "input", "classes", "parameters")
     for each in networks:
         shape = "x".join(map(str, each.input_shape))
         table.add_row(each.name, shape, f"{each.classes:,}", f"{each.parameters:,}")
@@ -60,7 +60,7 @@ def networks_table(networks: Sequence[NetworkRow]) -> Table:
 
 def layers_table(layers: LayerTable) -> Table:
     """One row a layer, sums below."""
-    table = _table("layer", "kind", "kernel", "groups", "S", "K", "N", "weights", "MACs")
+    table = plain_table("layer", "kind", "kernel", "groups", "S", "K", "N", "weights", "MACs")
     for layer in layers.layers:
         table.add_row(
             layer.name,
@@ -83,7 +83,7 @@ def layers_table(layers: LayerTable) -> Table:
 
 def pruning_table(summary: PruneSummary) -> Table:
     """Accuracy on the user's classes, and what was pruned."""
-    table = _table("weights", "all outputs", "among the user's classes")
+    table = plain_table("weights", "all outputs", "among the user's classes")
     for name, scores in (
         ("dense, as trained on all classes", summary.dense),
         ("dense, fine-tuned (upper bound)", summary.dense_finetuned),
@@ -118,7 +118,7 @@ def pattern_of(config: PruneConfig) -> str:
 
 def reprune_table(summary: RepruneSummary, pruning: PruneSummary) -> Table:
     """What the new mask keeps of the old one, layer by layer."""
-    table = _table("layer", "weights", "kept", "by chance", "lost", "regrown")
+    table = plain_table("layer", "weights", "kept", "by chance", "lost", "regrown")
     for change in (*summary.changes, summary.total):
         table.add_row(
             change.layer,
@@ -142,7 +142,7 @@ def reprune_table(summary: RepruneSummary, pruning: PruneSummary) -> Table:
 
 def packing_table(summary: PackSummary) -> Table:
     """Bits of the packed layers, in all."""
-    table = _table("bits", "total")
+    table = plain_table("bits", "total")
     for name, column in (
         ("values", "value_bits"),
         ("block indices", "block_index_bits"),
@@ -163,7 +163,8 @@ def doctor_table(findings: Sequence[Finding]) -> Table:
     return table
 
 
-def _table(first: str, *others: str) -> Table:
+def plain_table(first: str, *others: str) -> Table:
+    """An empty table: names in the first column, figures in the others."""
     table = Table(box=SIMPLE_HEAD)
     table.add_column(first)
     for name in others:

@@ -4,10 +4,57 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+)
 
 from crisp_loop.core.files import dump_yaml, read_yaml, validated, write_text
 from crisp_loop.core.loops import LoopNest
+
+
+class Provenance(BaseModel):
+    """How a mapping was found, and what its finder says of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    by: str
+    """Tool and version."""
+    objective: str
+    """What it minimises, such as ``cycles-energy``."""
+    cycles: PositiveInt
+    """With what Sparseloop cannot express (DSTC's lanes) included."""
+    energy_uJ: PositiveFloat
+    mapspace: NonNegativeInt = 0
+    """Mappings that it was chosen from; 0 = not said."""
+    priced: NonNegativeInt = 0
+    """Those of them that were evaluated; bounds ruled the others out."""
+
+
+class Mapped(BaseModel):
+    """One mapping."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    loops: tuple[str, ...]
+    """One line a slot (:meth:`LoopNest.compact`)."""
+    found: Provenance | None = None
+    """None for a mapping written by hand."""
+
+    @field_validator("loops")
+    @classmethod
+    def _readable(cls, loops: tuple[str, ...]) -> tuple[str, ...]:
+        LoopNest.parse(list(loops))
+        return loops
+
+    @property
+    def nest(self) -> LoopNest:
+        """The loops as data."""
+        return LoopNest.parse(list(self.loops))
 
 
 class MappingFile(BaseModel):
@@ -18,22 +65,13 @@ class MappingFile(BaseModel):
     accelerator: str
     arch: str
     """Fingerprint of the design that the mappings were made for."""
-    provenance: str
-    """How they were found."""
-    mappings: dict[str, list[str]]
-    """Key of the problem to one line a slot (:meth:`LoopNest.compact`)."""
-
-    @field_validator("mappings")
-    @classmethod
-    def _readable(cls, mappings: dict[str, list[str]]) -> dict[str, list[str]]:
-        for lines in mappings.values():
-            LoopNest.parse(lines)
-        return mappings
+    mappings: dict[str, Mapped]
+    """By key of the problem."""
 
     def nest(self, key: str) -> LoopNest | None:
         """The mapping of a problem, if it is here."""
-        lines = self.mappings.get(key)
-        return LoopNest.parse(lines) if lines is not None else None
+        mapped = self.mappings.get(key)
+        return mapped.nest if mapped else None
 
 
 def read_mappings(path: Path) -> MappingFile:
@@ -43,4 +81,4 @@ def read_mappings(path: Path) -> MappingFile:
 
 def write_mappings(path: Path, mappings: MappingFile) -> None:
     """Write a mapping file atomically."""
-    write_text(path, dump_yaml(mappings.model_dump()))
+    write_text(path, dump_yaml(mappings.model_dump(mode="json", exclude_none=True)))

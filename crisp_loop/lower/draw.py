@@ -57,6 +57,25 @@ class Draw:
 
         return sparsity
 
+    def counted(self, layer: Layer) -> WeightSparsity:
+        """What a mask of a layer counts, without drawing it: all but which blocks are kept.
+
+        A layer that cannot hold the pattern is dense.
+        """
+        size = layer.S * layer.K
+        if unfit(layer, self.nm.m):
+            return dense(size)
+        nnz = size * self.nm.n // self.nm.m
+        grouped = WeightSparsity("nm", nnz, float(self.nm.density), self.nm)
+        blocks = layer.K // self.block
+        if layer.S % self.block or layer.K % self.block:
+            return grouped
+        kept = blocks_to_keep(blocks, self.nm, self.sparsity)
+        if kept == blocks:
+            return grouped
+        nnz = nnz * kept // blocks
+        return WeightSparsity("hybrid", nnz, nnz / size, self.nm, self.block, kept)
+
     def mask(self, rows: int, columns: int, rng: np.random.Generator) -> BoolArray:
         """One mask, bool (rows, columns): N of M in every group, equal blocks a block-row.
 

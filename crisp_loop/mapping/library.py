@@ -43,6 +43,6 @@ def merge_into(library: Path, found: MappingFile) -> MappingFile:
     path = library / f"{found.accelerator}.yaml"
     known = read_mappings(path) if path.exists() else None
     old = known.mappings if known and known.arch == found.arch else {}
-    merged = found.model_copy(update={"mappings": dict(sorted({**old, **found.mappings}.items()))})
+    merged = found.model_copy(update={"mappings": dict(sorted((old | found.mappings).items()))})
     write_mappings(path, merged)
     return merged

@@ -1,100 +1,82 @@
-"""Search: the cheapest mapping of one GEMM on one design."""
+"""Search: the best mapping of one GEMM on one design, by branch and bound.
+
+The mapspace falls into regions. A lower bound says of every candidate what it costs at least;
+the analytic engine prices candidates in the order of their bounds, and the search is over when
+the lowest bound that is left is no better than the best mapping. What it finds is therefore the
+optimum of the mapspace by the exact engine, not of the bounds.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import product
-from typing import Any
 
 import numpy as np
 
 from crisp_loop.accelerators import Accelerator, Problem
 from crisp_loop.core.errors import CrispLoopError
-from crisp_loop.core.files import parse_yaml
-from crisp_loop.core.loops import DIMENSIONS, LoopNest
-from crisp_loop.core.spec import Spec
-from crisp_loop.mapping.screen import FloatArray, arithmetic_cycles, estimate, fitting, least_cycles
-from crisp_loop.mapping.space import MapSpace, mapspace
-from crisp_loop.render import render_spec
-from crisp_loop.sparseloop.model import evaluate_mappings
+from crisp_loop.core.loops import LoopNest
+from crisp_loop.mapping.bounds import fitting, ideal
+from crisp_loop.mapping.objective import (
+    DEFAULT_OBJECTIVE,
+    OBJECTIVES,
+    Costs,
+    Metric,
+    Objective,
+    cycles_of,
+)
+from crisp_loop.mapping.region import Region
+from crisp_loop.mapping.space import IntArray, mapspace
 
-CYCLES_TOLERANCE = 0.01
-"""Mappings this close in cycles tie; energy decides among them."""
-FINALISTS = 64
-"""Candidates that are evaluated exactly in a round. Rounds go on while none is legal, or while
-the bound on the next candidates promises fewer cycles than the best so far."""
-ROUNDS = 100
-"""Rounds at most, so that a hopeless bound cannot make a search endless."""
+WORTH_PADDING = 1.01
+"""N is padded only where every smaller N costs more than this many times as much."""
 PADDING_STEPS = (2, 4, 8, 16, 32, 64)
 """N may grow to the next multiple of these where its own factors serve a design badly."""
 PADDING_LIMIT = 4 / 3
 """Largest growth of N by padding."""
+BATCH = 512
+"""Candidates of one region that are priced together."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """A mapping with what the analytic engine says of it."""
+    """The best mapping with what the analytic engine says of it."""
 
     nest: LoopNest
     cycles: int
     """With what Sparseloop cannot express (DSTC's lanes) included."""
     energy_pJ: float
     candidates: int
-    """Fitting factor splits that were compared, over all loop orders and paddings."""
+    """Mappings in the mapspace whose tiles may fit, over all loop orders and paddings."""
+    evaluated: int
+    """Those that the engine had to price; the bounds rule the others out."""
 
 
-@dataclass(frozen=True)
-class _Ranked:
-    """The candidates of one (padding, loop orders), with the closed forms' verdict."""
-
-    problem: Problem
-    space: MapSpace
-    orders: tuple[str, ...]
-    cycles: FloatArray
-    energy: FloatArray
-
-
-def best_mapping(accelerator: Accelerator, problem: Problem, name: str = "") -> Found:
-    """The mapping with the fewest cycles; within 1 % of them, the least energy.
-
-    N is padded only where that saves more than those 1 %.
+def best_mapping(
+    accelerator: Accelerator,
+    problem: Problem,
+    name: str = "",
+    objective: Objective = OBJECTIVES[DEFAULT_OBJECTIVE],
+) -> Found:
+    """The best mapping in the design's mapspace.
 
     Args:
         accelerator: The design.
         problem: The GEMM as the design runs it.
         name: What to call the GEMM in messages.
+        objective: What is best.
 
     Raises:
         CrispLoopError: no mapping fits the design.
     """
     for relaxed in (False, True) if accelerator.relax else (False,):
-        ranked = _rank(accelerator, problem, relaxed)
-        if found := _decide(accelerator, ranked):
+        if found := _least_padded(accelerator, problem, relaxed, objective):
             return found
     raise CrispLoopError(
         f"{accelerator.name}: no mapping of {name or problem.key} fits its memories;"
         " give the design more SMEM, or relax its dataflow."
     )
-
-
-def _rank(accelerator: Accelerator, problem: Problem, relaxed: bool) -> list[_Ranked]:
-    """Every fitting candidate for N and for the paddings that could still win."""
-    ranked: list[_Ranked] = []
-    fewest = np.inf
-    for n in paddings(problem.bounds["N"]):
-        padded = problem.padded(n)
-        if least_cycles(accelerator, padded) >= fewest * (1 - CYCLES_TOLERANCE):
-            continue
-        space = mapspace(accelerator, padded, relaxed)
-        space = space.take(fitting(accelerator, padded, space))
-        if not len(space):
-            continue
-        for orders in product(*(slot.orders for slot in space.slots)):
-            cycles, energy = estimate(accelerator, padded, space, orders)
-            ranked.append(_Ranked(padded, space, orders, cycles, energy))
-            fewest = min(fewest, cycles.min())
-    return ranked
 
 
 def paddings(n: int) -> list[int]:
@@ -103,70 +85,117 @@ def paddings(n: int) -> list[int]:
     return [n, *sorted(size for size in grown if n < size <= n * PADDING_LIMIT)]
 
 
-def _decide(accelerator: Accelerator, ranked: list[_Ranked]) -> Found | None:
-    """The best candidate by the exact engine, tried in the order of the closed forms."""
-    if not ranked:
+def _least_padded(
+    accelerator: Accelerator, problem: Problem, relaxed: bool, objective: Objective
+) -> Found | None:
+    """The best mapping at N, or at a padding of it that saves enough over every smaller one."""
+    chosen: _Search | None = None
+    best = np.inf
+    candidates = priced = 0
+    for n in paddings(problem.bounds["N"]):
+        padded = problem.padded(n)
+        if objective.first(ideal(accelerator, padded))[0] >= best / WORTH_PADDING:
+            continue
+        space = mapspace(accelerator, padded, relaxed)
+        space = space.take(fitting(accelerator, padded, space))
+        if not len(space):
+            continue
+        orders = product(*(slot.orders for slot in space.slots))
+        search = _Search([Region(accelerator, padded, space, each) for each in orders])
+        least = search.least(objective.first, below=best / WORTH_PADDING)
+        if least < best / WORTH_PADDING:
+            chosen, best = search, least
+        candidates += len(search)
+        priced += search.priced
+    if chosen is None:
         return None
-    cycles = np.concatenate([each.cycles for each in ranked])
-    energy = np.concatenate([each.energy for each in ranked])
-    source = np.repeat(np.arange(len(ranked)), [len(each.cycles) for each in ranked])
-    within = np.concatenate([np.arange(len(each.cycles)) for each in ranked])
-    best_first = np.lexsort((energy, np.floor(np.log(cycles) / CYCLES_TOLERANCE)))
-    finals: list[tuple[float, float, LoopNest]] = []
-    for start in range(0, min(len(best_first), ROUNDS * FINALISTS), FINALISTS):
-        chosen = best_first[start : start + FINALISTS]
-        for i in np.unique(source[chosen]):
-            each = ranked[i]
-            members = within[chosen[source[chosen] == i]]
-            finals += evaluated(accelerator, each.problem, each.space.take(members), each.orders)
-        if finals:
-            fewest = min(final[0] for final in finals)
-            following = best_first[start + FINALISTS : start + FINALISTS + 1]
-            # The closed forms bound cycles from below, and the order is theirs.
-            if all(cycles[following] >= fewest * (1 - CYCLES_TOLERANCE)):
-                break
-    if not finals:
-        return None
-    fewest = min(final[0] for final in finals)
-    near = [final for final in finals if final[0] <= fewest * (1 + CYCLES_TOLERANCE)]
-    final_cycles, final_energy, nest = min(
-        near, key=lambda final: (final[2].bound("N"), final[1], final[0])
+    before = chosen.priced
+    region, number, costs = chosen.best(objective, best * (1 + objective.tolerance))
+    return Found(
+        nest=region.nest(number),
+        cycles=int(costs.cycles[0]),
+        energy_pJ=float(costs.energy_pJ[0]),
+        candidates=candidates,
+        evaluated=priced + chosen.priced - before,
     )
-    return Found(nest, int(final_cycles), final_energy, len(cycles))
 
 
-def evaluated(
-    accelerator: Accelerator, problem: Problem, space: MapSpace, orders: tuple[str, ...]
-) -> list[tuple[float, float, LoopNest]]:
-    """(cycles, energy in pJ, nest) of the legal candidates, by the exact engine.
+class _Search:
+    """The candidates of some regions as one list, and what is known of each."""
 
-    Ranks belong to non-trivial loops, so a spec holds for the candidates that share which loops
-    are trivial; each such group is one batch.
-    """
-    trivial = np.concatenate([space.factors[dim] == 1 for dim in DIMENSIONS], axis=1)
-    _, group_of = np.unique(trivial, axis=0, return_inverse=True)
-    finals = []
-    for group in range(group_of.max() + 1):
-        members = np.flatnonzero(group_of == group)
-        batch = space.take(members)
-        texts = render_spec(accelerator, problem, batch.nest(0, orders))
-        sections: dict[str, Any] = {}
-        for file, text in texts.items():
-            sections |= _parsed(text, file)
-        factors = {
-            (slot.level, slot.kind): {dim: batch.factors[dim][:, i] for dim in DIMENSIONS}
-            for i, slot in enumerate(batch.slots)
-        }
-        result = evaluate_mappings(Spec(accelerator.name, sections), factors)
-        cycles = np.maximum(result.cycles, arithmetic_cycles(problem, batch))
-        finals += [
-            (float(cycles[i]), float(result.energy_pJ[i]), batch.nest(int(i), orders))
-            for i in np.flatnonzero(result.legal)
-        ]
-    return finals
+    def __init__(self, regions: Sequence[Region]) -> None:
+        self.regions = regions
+        sizes = [len(region) for region in regions]
+        self.region = np.repeat(np.arange(len(regions)), sizes)
+        self.number = np.concatenate([np.arange(size) for size in sizes])
+        """Of a candidate in its region."""
+        self.batch = np.concatenate([region.batch for region in regions])
+        self.lower = Costs(
+            np.concatenate([region.lower.cycles for region in regions]),
+            np.concatenate([region.lower.energy_pJ for region in regions]),
+        )
+        self.cost = Costs(*(np.full(len(self.region), np.nan) for _ in range(2)))
+        """By the engine; nan where it was not asked, infinite where it refuses."""
 
+    def __len__(self) -> int:
+        return len(self.region)
 
-@lru_cache(maxsize=64)
-def _parsed(text: str, file: str) -> dict[str, Any]:
-    """A section as data. Most sections of one design and GEMM are the same text."""
-    return parse_yaml(text, file)
+    @property
+    def priced(self) -> int:
+        """Candidates that the engine was asked for."""
+        return int((~np.isnan(self.cost.cycles)).sum())
+
+    def best(self, objective: Objective, limit: float) -> tuple[Region, int, Costs]:
+        """The least ``objective.second`` among candidates whose ``first`` is within ``limit``.
+
+        Returns:
+            Its region, its number there, and what it costs.
+        """
+        first, second = objective.first, objective.second
+        self.least(second, first, limit)
+        contenders = np.flatnonzero(first(self.cost) <= limit)
+        costs = self.cost.of(contenders)
+        winner = contenders[np.lexsort((first(costs), second(costs)))[:1]]
+        region = self.regions[int(self.region[winner[0]])]
+        return region, int(self.number[winner[0]]), self.cost.of(winner)
+
+    def least(
+        self,
+        metric: Metric,
+        limited: Metric = cycles_of,
+        limit: float = np.inf,
+        below: float = np.inf,
+    ) -> float:
+        """The least ``metric`` among candidates whose ``limited`` is within ``limit``.
+
+        Candidates are priced in the order of their bounds until none that is left can be better.
+        Infinite where none is legal; where none is ``below`` that, any number that is not either.
+        """
+        lower = metric(self.lower)
+
+        def least_priced(candidates: IntArray) -> float:
+            costs = self.cost.of(candidates)
+            allowed = limited(costs) <= limit
+            return float(metric(costs)[allowed].min(initial=np.inf))
+
+        unpriced = np.isnan(self.cost.cycles)
+        best = min(below, least_priced(np.flatnonzero(~unpriced)))
+        waiting = np.flatnonzero(unpriced & (limited(self.lower) <= limit) & (lower < best))
+        waiting = waiting[np.argsort(lower[waiting], kind="stable")]
+        while len(waiting) and lower[waiting[0]] < best:
+            waiting = waiting[: np.searchsorted(lower[waiting], best)]
+            head = waiting[0]
+            alike = self.batch[waiting] == self.batch[head]
+            alike &= self.region[waiting] == self.region[head]
+            places = np.flatnonzero(alike)[:BATCH]
+            self._price(waiting[places])
+            best = min(best, least_priced(waiting[places]))
+            waiting = np.delete(waiting, places)
+        return best
+
+    def _price(self, candidates: IntArray) -> None:
+        """Ask the engine for candidates of one region and batch."""
+        region = self.regions[int(self.region[candidates[0]])]
+        costs = region.price(self.number[candidates])
+        self.cost.cycles[candidates] = costs.cycles
+        self.cost.energy_pJ[candidates] = costs.energy_pJ

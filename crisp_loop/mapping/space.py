@@ -16,6 +16,7 @@ from crisp_loop.accelerators.schema import Slot
 from crisp_loop.core.loops import DIMENSIONS, LoopNest, Loops
 
 IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from crisp_loop.core.errors import CrispLoopError, InputError
 from crisp_loop.core.files import read_yaml, validated
 from crisp_loop.cost.engine import AUTO, ENGINES
 from crisp_loop.datasets.registry import parse
+from crisp_loop.mapping.objective import DEFAULT_OBJECTIVE, OBJECTIVES
 from crisp_loop.networks.registry import NETWORKS
 from crisp_loop.prune.config import PruneConfig, decided_by
 
@@ -48,6 +49,9 @@ class Experiment(BaseModel):
     """Designs to compare: names of ``arch/*.yaml``, or paths of your own."""
     activation_density: Annotated[float, Field(gt=0, le=1)] = 0.6
     """Share of non-zero activations, for designs that skip zeros in them."""
+    objective: str = DEFAULT_OBJECTIVE
+    """What mappings minimise: ``cycles-energy`` (fewest cycles, within 1 % of them least energy),
+    ``cycles``, ``energy`` or ``edp``."""
     engine: str = AUTO
     """What prices the specs: ``analytic``, ``analytic-exact``, ``timeloop``, or ``auto``."""
 
@@ -101,6 +105,11 @@ class Experiment(BaseModel):
         if info.data.get("masks") == DRAW and prune.method != "crisp":
             raise ValueError("masks: draw draws the pattern of method: crisp")
         return prune
+
+    @field_validator("objective")
+    @classmethod
+    def _objective_is_known(cls, objective: str) -> str:
+        return _one_of(objective, OBJECTIVES, "objective")
 
     @field_validator("engine")
     @classmethod

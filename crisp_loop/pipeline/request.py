@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -32,6 +32,7 @@ class SpecRequest(BaseModel):
     sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """kappa of every layer that can hold the pattern."""
     seed: Annotated[int, Field(ge=0)] = 0
+    objective: Literal["cycles-energy", "cycles", "energy", "edp"] = "cycles-energy"
 
     @field_validator("nm")
     @classmethod

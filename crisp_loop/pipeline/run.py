@@ -20,11 +20,13 @@ from crisp_loop.cost.run import evaluate_specs
 from crisp_loop.layers import read_layers
 from crisp_loop.lower.draw import Draw
 from crisp_loop.lower.run import lower_network
-from crisp_loop.mapping.run import map_workload
+from crisp_loop.mapping.explain import Explanation
+from crisp_loop.mapping.run import explain_mappings, map_workload
 from crisp_loop.networks.registry import network
 from crisp_loop.networks.trace import layer_table, operation_table
 from crisp_loop.pack.run import pack_masks
 from crisp_loop.pipeline.experiment import DRAW, PRUNE, Experiment
+from crisp_loop.pipeline.request import SpecRequest
 from crisp_loop.prune.reprune import RepruneSummary, Start, reprune
 from crisp_loop.prune.results import PruneSummary
 from crisp_loop.prune.run import current_sources, prune_network
@@ -131,14 +133,9 @@ def prepare_specs(experiment: Experiment, out: Path, progress: Progress) -> RunD
 
 
 def layer_specs(
-    layers: Path,
-    pattern: Draw,
-    masks: Path | None,
-    accelerators: Sequence[str],
-    out: Path,
-    progress: Progress,
+    layers: Path, request: SpecRequest, masks: Path | None, out: Path, progress: Progress
 ) -> RunDirectory:
-    """Specs for the layers of a file (:func:`crisp_loop.layers.read_layers`), on these designs.
+    """Specs for the layers of a file (:func:`crisp_loop.layers.read_layers`).
 
     Every layer that can hold the pattern gets it, from ``masks`` where they are given.
     """
@@ -148,16 +145,18 @@ def layer_specs(
     # No layer of a list reads the network's input, as far as the list tells.
     density = Experiment().activation_density
     lower_network(
-        run.layers, masks or pattern, run.workload.parent, density, density, progress=progress
+        run.layers, masks or request.draw, run.workload.parent, density, density, progress=progress
     )
-    map_workload(run.workload, accelerators, run.mapping, progress)
+    map_workload(run.workload, request.accelerators, run.mapping, progress, request.objective)
     sources = [layers, *([masks] if masks else [])]
-    write_specs(run.workload, run.mapping, accelerators, run.specs, progress, sources)
+    write_specs(run.workload, run.mapping, request.accelerators, run.specs, progress, sources)
     return run
 
 
-def map_experiment(experiment: Experiment, out: Path, progress: Progress) -> dict[str, MappingFile]:
-    """Every stage up to mappings."""
+def map_experiment(
+    experiment: Experiment, out: Path, progress: Progress, fresh: bool = False
+) -> dict[str, MappingFile]:
+    """Every stage up to mappings; ``fresh`` ones even where mappings ship."""
     run = RunDirectory(out)
     masks = obtain_masks(experiment, run, progress)
     write_text(run.experiment, dump_yaml(experiment.model_dump(mode="json")))
@@ -170,7 +169,13 @@ def map_experiment(experiment: Experiment, out: Path, progress: Progress) -> dic
         progress=progress,
     )
     designs = with_baseline(experiment.accelerators)
-    return map_workload(run.workload, designs, run.mapping, progress)
+    return map_workload(run.workload, designs, run.mapping, progress, experiment.objective, fresh)
+
+
+def explain_experiment(experiment: Experiment, out: Path) -> list[Explanation]:
+    """Why the mappings of a run win."""
+    run = RunDirectory(out)
+    return explain_mappings(run.workload, run.mapping, with_baseline(experiment.accelerators))
 
 
 def prune_experiment(experiment: Experiment, out: Path, progress: Progress) -> PruneSummary:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from crisp_loop.core.corrections import corrected_cycles
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.evaluation import Evaluation, Evaluations
 from crisp_loop.core.manifest import Manifest, SpecEntry
@@ -96,17 +97,6 @@ def results_table(
     return frame.astype(dict.fromkeys(MAYBE_EMPTY, "Int64"))
 
 
-def corrected_cycles(evaluation: Evaluation, correction: float) -> int:
-    """Cycles of one run of the spec with the arithmetic slowed down by ``correction``.
-
-    Every level's cycles already include waiting for the arithmetic, so the slowest of the
-    memories and the slower arithmetic sets the pace.
-    """
-    # The tolerance keeps 100 * 1.1 = 110.00000000000001 at 110.
-    arithmetic = math.ceil(evaluation.compute.cycles * correction * (1 - 1e-12))
-    return max(arithmetic, evaluation.cycles)
-
-
 class _Lookup:
     """Evaluations by their spec, however its path was written."""
 
@@ -124,7 +114,9 @@ class _Lookup:
 
 
 def _row(entry: SpecEntry, evaluation: Evaluation) -> Row:
-    once = corrected_cycles(evaluation, entry.cycle_correction)
+    once = int(
+        corrected_cycles(evaluation.cycles, evaluation.compute.cycles, entry.cycle_correction)
+    )
     cycles = once * entry.scale
     energy = evaluation.energy_uJ * entry.scale
     return {

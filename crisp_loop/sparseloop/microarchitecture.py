@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -43,6 +43,9 @@ class LevelCost:
 
     cycles: Ints
     throttling: Floats
+    demand: Floats
+    """What the busiest port would need of its bandwidth to keep up with the arithmetic; above 1
+    it throttles, and it is 0 where no bandwidth is limited."""
     energy: Floats
     tensors: dict[int, TensorCost]
 
@@ -102,7 +105,7 @@ def analyse_cost(design: Design, sparse: SparseAnalysis, legality: Legality) -> 
                 axis=0,
             )
             leak = hardware.energy["leak"] * cycles * used
-            level = LevelCost(level.cycles, level.throttling, level.energy + leak, level.tensors)
+            level = replace(level, energy=level.energy + leak)
             levels[index] = level
         energy = energy + level.energy
     ideal = computes.actual / compute.mesh.instances
@@ -179,18 +182,19 @@ def _cost_level(
         reads = reads + np.ceil(read / scale) / compute_cycles
         writes = writes + np.ceil(write / scale) / compute_cycles
     _check_capacity(design, hardware, capacity, metadata, legality)
-    throttling = np.ones(len(compute_cycles))
+    throttling, busiest = np.ones(len(compute_cycles)), np.zeros(len(compute_cycles))
     for limit, demand in (
         (hardware.read_bandwidth, reads),
         (hardware.write_bandwidth, writes),
         (hardware.shared_bandwidth, writes + reads),
     ):
         if limit is not None:
+            busiest = np.maximum(busiest, demand / limit)
             throttling = np.where(
                 limit < demand, np.minimum(throttling, limit / demand), throttling
             )
     cycles = whole(np.ceil(compute_cycles / throttling))
-    return LevelCost(cycles, throttling, energy, costs)
+    return LevelCost(cycles, throttling, busiest, energy, costs)
 
 
 def _metadata_bits(representation: Representation) -> Ints:

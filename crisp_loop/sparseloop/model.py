@@ -37,6 +37,8 @@ class BatchResult:
 
     cycles: Ints
     """0 where illegal."""
+    compute_cycles: Ints
+    """Of the arithmetic alone; 0 where illegal."""
     energy_pJ: Floats
     """nan where illegal."""
     legal: Bools
@@ -53,17 +55,18 @@ def evaluate(spec: Spec) -> Evaluation:
         IllegalMappingError: a mapping that timeloop-model refuses too.
     """
     design = parse(spec)
-    factors = design.nest.factors({}, spec.source)
-    legality = Legality(1)
-    check_factors(design, factors, legality)
-    sparse = cost = None
-    if legality.legal[0]:
-        sparse, cost = _analyse(design, factors, legality)
-    if reason := legality.reason(0):
-        raise IllegalMappingError(reason)
-    assert sparse is not None
-    assert cost is not None
-    return _report(design, sparse, cost)
+    return _report(design, *_analyse_one(design))
+
+
+def port_demands(spec: Spec) -> dict[str, float]:
+    """What each level's busiest port needs of its bandwidth to keep up with the arithmetic.
+
+    1.0 is all of it, more is a bottleneck, 0.0 a level without a limit. Raises as :func:`evaluate`.
+    """
+    design = parse(spec)
+    _, cost = _analyse_one(design)
+    names = [level.name for level in design.architecture.levels]
+    return {name: float(level.demand[0]) for name, level in zip(names, cost.levels, strict=True)}
 
 
 def evaluate_mappings(spec: Spec, factors: Mapping[Slot, Mapping[str, Ints]]) -> BatchResult:
@@ -85,7 +88,8 @@ def evaluate_mappings(spec: Spec, factors: Mapping[Slot, Mapping[str, Ints]]) ->
     }
     all_factors = design.nest.factors(replaced, spec.source)
     batch = len(all_factors)
-    cycles, energy = np.zeros(batch, dtype=np.int64), np.full(batch, np.nan)
+    cycles, compute_cycles = np.zeros((2, batch), dtype=np.int64)
+    energy = np.full(batch, np.nan)
     legality = Legality(batch)
     check_factors(design, all_factors, legality)
     legal = legality.legal.copy()
@@ -97,10 +101,11 @@ def evaluate_mappings(spec: Spec, factors: Mapping[Slot, Mapping[str, Ints]]) ->
         sound = legality.legal
         legal[rows] = sound
         cycles[rows[sound]] = cost.cycles[sound]
+        compute_cycles[rows[sound]] = cost.compute_cycles[sound]
         energy[rows[sound]] = cost.energy[sound]
         for index in (~sound).nonzero()[0].tolist():
             reasons[rows[index]] = legality.reason(index)
-    return BatchResult(cycles, energy, legal, tuple(reasons))
+    return BatchResult(cycles, compute_cycles, energy, legal, tuple(reasons))
 
 
 def parse(spec: Spec) -> Design:
@@ -118,6 +123,18 @@ def parse(spec: Spec) -> Design:
     nest = parse_nest(section("mapping"), architecture, problem)
     gathers = parse_gathers(spec, problem, optimizations)
     return Design(spec.source, architecture, problem, optimizations, nest, gathers)
+
+
+def _analyse_one(design: Design) -> tuple[SparseAnalysis, Cost]:
+    """The steps for the factors of the spec itself."""
+    factors = design.nest.factors({}, design.source)
+    legality = Legality(1)
+    check_factors(design, factors, legality)
+    analysed = _analyse(design, factors, legality) if legality.legal[0] else None
+    if reason := legality.reason(0):
+        raise IllegalMappingError(reason)
+    assert analysed is not None
+    return analysed
 
 
 def _analyse(design: Design, factors: Ints, legality: Legality) -> tuple[SparseAnalysis, Cost]:

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from crisp_loop.cli.main import app
+from crisp_loop.core.mappings import read_mappings
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SPEC = GOLDEN / "crisp24-b64-conv4-3x3" / "spec.yaml"
@@ -48,6 +49,10 @@ def crisp(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProce
         (
             ["eval", "--engine", "magic"],
             "engine: 'magic' cannot be used; the known engines are auto",
+        ),
+        (
+            ["map", "--objective", "speed"],
+            "objective: 'speed' cannot be used; the known objectives are cycles-energy, cycles",
         ),
         (["eval", "--classes", "1,12"], "12"),
         (["eval", "--out", "broken.yaml"], "--out: broken.yaml is a file; expected a directory"),
@@ -137,6 +142,24 @@ def test_doctor_names_the_engines() -> None:
     assert done.returncode == 0
     for name in ("analytic", "timeloop", "docker", "energy tables"):
         assert name in done.stdout
+
+
+def test_mappings_are_found_explained_and_kept(tmp_path: Path) -> None:
+    arguments = ["map", "-m", "resnet20", "-a", "crisp-stc", "--objective", "edp", "--into", "lib"]
+    done = crisp(*arguments, "-o", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "dense: mappings by edp" in done.stdout
+    library = read_mappings(tmp_path / "lib" / "crisp-stc.yaml")
+    assert library == read_mappings(tmp_path / "run" / "mapping" / "crisp-stc.yaml")
+    assert {mapped.found.objective for mapped in library.mappings.values() if mapped.found} == {
+        "edp"
+    }
+    nests = crisp(*arguments, "-o", "run", "--layer", "layer2.1.conv2", cwd=tmp_path).stdout
+    assert "layer2.1.conv2 on crisp-stc:" in nests
+    assert "the pace" in nests
+    unknown = crisp(*arguments, "-o", "run", "--layer", "layer9", cwd=tmp_path)
+    assert unknown.returncode == 2
+    assert "layer: 'layer9' is unknown; expected one of conv1, layer1.0.conv1" in unknown.stderr
 
 
 def test_a_network_is_evaluated_and_reported(tmp_path: Path) -> None:

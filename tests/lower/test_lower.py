@@ -1,5 +1,6 @@
 """Lowering: GEMM shapes and density models."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,17 @@ def test_drawn_masks_hold_the_pattern(
     assert set(np.unique(groups)) <= {0, nm.n}
     per_row = mask.reshape(grid[0], block, grid[1], block).any(axis=(1, 3)).sum(axis=1)
     assert set(per_row) == {blocks_to_keep(grid[1], nm, kappa)}
+
+
+@pytest.mark.parametrize("layer", [*TABLE.layers, Layer("wide", "linear", 320, 96)])
+@pytest.mark.parametrize("kappa", [0.75, 0.8, 0.93])
+@pytest.mark.parametrize("nm", [NM(1, 4), NM(2, 4)])
+def test_a_draw_counts_what_its_masks_count(nm: NM, kappa: float, layer: Layer) -> None:
+    draw = Draw(nm, 16, kappa, spare_ends=False)
+    table = LayerTable(model="one", parameters=0, layers=(layer,))
+    drawn = draw.for_network(table)(layer)
+    unseen = {"touched_blocks": None, "block_indices": None, "note": ""}
+    assert draw.counted(layer) == replace(drawn, **unseen)
 
 
 def test_too_little_sparsity_for_the_pattern_is_refused(layers: Path, tmp_path: Path) -> None:

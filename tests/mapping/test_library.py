@@ -5,26 +5,18 @@ from collections.abc import Iterator
 import pytest
 
 from crisp_loop.accelerators import Problem, available, load_accelerator, problem_for
-from crisp_loop.core.gemm import Gemm, WeightSparsity, dense
-from crisp_loop.core.layers import Layer, roles, unfit
-from crisp_loop.core.pattern import NM, blocks_to_keep
+from crisp_loop.core.gemm import Gemm, dense
+from crisp_loop.core.layers import roles
+from crisp_loop.core.pattern import NM
+from crisp_loop.lower.draw import Draw
 from crisp_loop.mapping.library import shipped_mappings
+from crisp_loop.mapping.objective import DEFAULT_OBJECTIVE
 from crisp_loop.mapping.search import paddings
 from crisp_loop.networks.trace import operation_table
 
-PATTERNS = [(NM.parse(nm), block) for nm in ("1:4", "2:4", "3:4") for block in (16, 32, 64)]
-KAPPA = 0.9
-
-
-def counted(layer: Layer, nm: NM, block: int) -> WeightSparsity:
-    """What any mask drawn at the pattern counts; drawing one for each would take minutes."""
-    if layer.S % block or layer.K % block:
-        return WeightSparsity("nm", layer.weights * nm.n // nm.m, float(nm.density), nm)
-    blocks = layer.K // block
-    kept = blocks_to_keep(blocks, nm, KAPPA)
-    nnz = layer.weights * nm.n // nm.m * kept // blocks
-    form = "nm" if kept == blocks else "hybrid"
-    return WeightSparsity(form, nnz, nnz / layer.weights, nm, block, kept, blocks)
+PATTERNS = [
+    Draw(NM.parse(nm), block, 0.9) for nm in ("1:4", "2:4", "3:4") for block in (16, 32, 64)
+]
 
 
 def problems(network: str, design: str) -> Iterator[tuple[str, Problem]]:
@@ -32,14 +24,14 @@ def problems(network: str, design: str) -> Iterator[tuple[str, Problem]]:
     ends = roles(table)
     accelerator = load_accelerator(design)
     for index, layer in enumerate(table.layers):
-        for nm, block in PATTERNS:
-            stays = layer.name in ends or unfit(layer, nm.m)
-            weight = dense(layer.weights) if stays else counted(layer, nm, block)
+        for draw in PATTERNS:
+            # Drawing a mask for each would take minutes.
+            weight = dense(layer.weights) if layer.name in ends else draw.counted(layer)
             gemm = Gemm(
                 layer.name, layer.groups, layer.S // layer.groups, layer.K, layer.N, weight,
                 0.6 if index else 1.0,
             )  # fmt: skip
-            yield f"{layer.name} {nm} {block}", problem_for(accelerator, gemm)
+            yield f"{layer.name} {draw.nm} {draw.block}", problem_for(accelerator, gemm)
 
 
 @pytest.mark.parametrize("design", available())
@@ -47,10 +39,14 @@ def problems(network: str, design: str) -> Iterator[tuple[str, Problem]]:
 def test_every_layer_and_pattern_has_its_mapping(network: str, design: str) -> None:
     library = shipped_mappings(load_accelerator(design))
     assert library is not None, "the design's numbers changed; crisp-loop map --into mappings"
-    assert "crisp_loop" in library.provenance
     for name, problem in problems(network, design):
         nest = library.nest(problem.key)
         assert nest is not None, f"{name}: {problem.key}"
+        found = library.mappings[problem.key].found
+        assert found is not None
+        assert found.by.startswith("crisp_loop ")
+        assert found.objective == DEFAULT_OBJECTIVE
+        assert 0 < found.priced <= found.mapspace
         for dim, bound in problem.bounds.items():
             if dim == "N":
                 assert nest.bound("N") in paddings(bound)

@@ -12,7 +12,7 @@ from crisp_loop.core.loops import DIMENSIONS, LoopNest
 from crisp_loop.core.masks import sparsity_of
 from crisp_loop.core.pattern import NM
 from crisp_loop.lower.draw import Draw
-from crisp_loop.mapping.screen import fitting
+from crisp_loop.mapping.bounds import fitting
 from crisp_loop.mapping.space import mapspace
 
 SMALL = Gemm("small", 1, 32, 16, 12, dense(32 * 16), 0.6)

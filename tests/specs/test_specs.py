@@ -60,9 +60,7 @@ def test_an_earlier_runs_specs_do_not_linger(mapped: Path) -> None:
 
 def test_a_failure_leaves_the_earlier_specs(mapped: Path) -> None:
     write_specs(mapped / "workload.json", mapped / "mapping", ["dense"], mapped / "specs")
-    (mapped / "mapping/dense.yaml").write_text(
-        "{accelerator: dense, arch: x, provenance: x, mappings: {}}"
-    )
+    (mapped / "mapping/dense.yaml").write_text("{accelerator: dense, arch: x, mappings: {}}")
     with pytest.raises(CrispLoopError, match=r"has no mapping for layer 'a.conv'"):
         write_specs(mapped / "workload.json", mapped / "mapping", ["dense"], mapped / "specs")
     assert json.loads((mapped / "specs/manifest.json").read_text())["entries"]

@@ -1,0 +1,105 @@
+"""A region of the mapspace: all factor splits under one padding of N and one choice of orders.
+
+It knows a lower bound of every candidate, and lets the analytic engine price some.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from crisp_loop.accelerators import Accelerator, Problem
+from crisp_loop.core.corrections import corrected_cycles
+from crisp_loop.core.files import parse_yaml
+from crisp_loop.core.loops import DIMENSIONS, LoopNest
+from crisp_loop.core.spec import Spec
+from crisp_loop.mapping.bounds import InnerRanks, Rank, lower_bounds
+from crisp_loop.mapping.objective import Costs
+from crisp_loop.mapping.space import IntArray, MapSpace
+from crisp_loop.render import render_spec
+from crisp_loop.render.spec import tensor_axes
+from crisp_loop.sparseloop.model import evaluate_mappings
+
+
+class Region:
+    """Candidates that differ in their factors alone."""
+
+    def __init__(
+        self, accelerator: Accelerator, problem: Problem, space: MapSpace, orders: tuple[str, ...]
+    ) -> None:
+        self.accelerator = accelerator
+        self.problem = problem
+        self.space = space
+        self.orders = orders
+        ranks = inner_ranks(self._sections(0))
+        self.lower: Costs = lower_bounds(accelerator, problem, space, orders, ranks)
+        """What each candidate costs at least."""
+        self.batch: IntArray = _alike(problem, space)
+        """(candidates,) candidates of one number share a spec but for their factors."""
+
+    def __len__(self) -> int:
+        return len(self.space)
+
+    def nest(self, candidate: int) -> LoopNest:
+        """The mapping of one candidate."""
+        return self.space.nest(candidate, self.orders)
+
+    def price(self, candidates: IntArray) -> Costs:
+        """What candidates of one batch cost by the engine; illegal ones cost infinitely much.
+
+        Cycles are with what Sparseloop cannot express (DSTC's lanes).
+        """
+        chosen = self.space.take(candidates)
+        factors = {
+            (slot.level, slot.kind): {dim: chosen.factors[dim][:, i] for dim in DIMENSIONS}
+            for i, slot in enumerate(chosen.slots)
+        }
+        spec = Spec(self.accelerator.name, self._sections(int(candidates[0])))
+        result = evaluate_mappings(spec, factors)
+        correction = self.problem.cycle_correction
+        cycles = corrected_cycles(result.cycles, result.compute_cycles, correction)
+        return Costs(
+            np.where(result.legal, cycles, np.inf), np.where(result.legal, result.energy_pJ, np.inf)
+        )
+
+    def _sections(self, candidate: int) -> dict[str, Any]:
+        texts = render_spec(self.accelerator, self.problem, self.nest(candidate))
+        sections: dict[str, Any] = {}
+        for file, text in texts.items():
+            sections |= _parsed(text, file)
+        return sections
+
+
+def inner_ranks(sections: dict[str, Any]) -> InnerRanks:
+    """The innermost rank of every compressed tensor of a rendered spec."""
+    found: dict[tuple[str, str], Rank] = {}
+    for target in sections.get("sparse_optimizations", {}).get("targets", []):
+        for form in target.get("representation_format", {}).get("data_spaces", []):
+            innermost = form["ranks"][-1]
+            bits = innermost.get("metadata_word_bits", 0)
+            found[form["name"], target["name"]] = Rank(innermost["format"], bits)
+    return found
+
+
+def _alike(problem: Problem, space: MapSpace) -> IntArray:
+    """Number of the rendered spec of each candidate.
+
+    Ranks belong to loops that are not trivial, so a spec's formats hold for the candidates that
+    share which loops over the compressed tensors are trivial.
+    """
+    axes = tensor_axes(problem)
+    dims = sorted({dim for form in problem.mode.formats for dim in axes[form.tensor]})
+    if not dims:
+        return np.zeros(len(space), dtype=np.int64)
+    trivial = np.concatenate([space.factors[dim] == 1 for dim in dims], axis=1)
+    # A row of flags is a binary number; a slot that never has the loop adds nothing to it.
+    varying = trivial[:, trivial.any(axis=0) & ~trivial.all(axis=0)]
+    return varying @ (1 << np.arange(varying.shape[1], dtype=np.int64))
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str, file: str) -> dict[str, Any]:
+    """A section as data. Most sections of one design and GEMM are the same text."""
+    return parse_yaml(text, file)
