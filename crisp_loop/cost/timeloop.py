@@ -9,8 +9,6 @@ Both give the same figures.
 from __future__ import annotations
 
 import os
-import re
-import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -20,12 +18,13 @@ from pathlib import Path
 
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.evaluation import Evaluation
-from crisp_loop.core.files import dump_yaml, read_text, sha256, write_text
+from crisp_loop.core.files import dump_yaml, read_text, sha256
 from crisp_loop.core.progress import Progress
 from crisp_loop.core.spec import Spec
 from crisp_loop.cost import frontend
 from crisp_loop.cost.stats import FILE_NAME, parse_stats
 from crisp_loop.tools.failures import EvaluationError, explain
+from crisp_loop.tools.kept import keep_failure
 from crisp_loop.tools.processes import Processes
 from crisp_loop.tools.programs import MODEL, call_environment, find_program, fingerprint
 
@@ -33,7 +32,6 @@ INPUT = "input.yaml"
 PROCESSED_INPUT = "parsed-processed-input.yaml"
 """What the front end hands to the binary."""
 LOG = "timeloop-model.log"
-RERUN = "rerun.sh"
 
 _LOG_TAIL_BYTES = 64 * 1024
 
@@ -165,26 +163,17 @@ class Timeloop:
         through_front_end: bool,
     ) -> EvaluationError:
         """Keep a failed call's files; the error that points to them."""
-        slug = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(Path(spec.source).parts[-2:])).strip("-.")
-        name = f"{slug[-80:] or 'spec'}-{sha256(text)[:8]}"
-        if self.keep_dir is None:
-            kept = Path(tempfile.mkdtemp(prefix=f"crisp_loop-failed-{name}-"))
-        else:
-            kept = self.keep_dir.absolute() / name
-        try:
-            # Two workers may fail on the same spec, listed twice: no error over who was first.
-            shutil.rmtree(kept, ignore_errors=True)
-            shutil.copytree(scratch, kept, dirs_exist_ok=True)
+
+        def command(kept: Path) -> list[str]:
             # The front end leaves what it made of the input; from there on, the plain tool does.
             source = PROCESSED_INPUT if (kept / PROCESSED_INPUT).exists() else INPUT
-            through_front_end = through_front_end and source == INPUT
-            rerun = shlex.join(_command(kept, source, binary, through_front_end))
-            write_text(kept / RERUN, f"#!/bin/sh\n{rerun}\n")
-        except OSError as error:
-            raise CrispLoopError(
-                f"{kept} cannot be written: {error.strerror or error};"
-                f" it was to hold the input of {spec.source}, which was not evaluated: {cause}."
-            ) from None
+            return _command(kept, source, binary, through_front_end and source == INPUT)
+
+        name = f"{'-'.join(Path(spec.source).parts[-2:])}-{sha256(text)[:8]}"
+        try:
+            kept, rerun = keep_failure(scratch, self.keep_dir, name, command)
+        except CrispLoopError as error:
+            raise CrispLoopError(f"{error} {spec.source} was not evaluated: {cause}.") from None
         return EvaluationError(spec.source, cause, rerun, str(kept / LOG))
 
 

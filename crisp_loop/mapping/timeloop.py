@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import tempfile
@@ -25,6 +24,7 @@ from crisp_loop.render import render_spec
 from crisp_loop.render.mapspace import MapperOptions, Place, render_mapspace
 from crisp_loop.sparseloop import IllegalMappingError, evaluate
 from crisp_loop.tools.failures import explain
+from crisp_loop.tools.kept import keep_failure
 from crisp_loop.tools.processes import Processes
 from crisp_loop.tools.programs import MAPPER, call_environment, find_program
 
@@ -120,13 +120,14 @@ def _calls(
     accelerator: Accelerator, problem: Problem, relaxed: bool
 ) -> Iterator[tuple[Place, ...]]:
     """What to ask for, one call at a time; together they are the whole mapspace."""
-    choices = [
-        [
-            _place(slot, order, lanes, problem, accelerator.relax if relaxed else ())
-            for order, lanes in product(slot.orders, _lane_factors(slot, problem))
-        ]
-        for slot in accelerator.dataflow
-    ]
+    choices = []
+    for slot in accelerator.dataflow:
+        different: dict[tuple[object, ...], Place] = {}
+        for order, lanes in product(slot.orders, _lane_factors(slot, problem)):
+            place = _place(slot, order, lanes, problem, accelerator.relax if relaxed else ())
+            loops = tuple(dim for dim in order if place.most[dim] > 1)
+            different.setdefault((loops, lanes), place)
+        choices.append(different.values())
     yield from product(*choices)
 
 
@@ -212,13 +213,9 @@ def _failed(
 ) -> CrispLoopError:
     """Keep a failed call's input and log; the error that points to them."""
     digest = sha256((scratch / INPUT).read_bytes())[:8]
-    if keep_dir is None:
-        kept = Path(tempfile.mkdtemp(prefix=f"crisp_loop-failed-{digest}-"))
-    else:
-        kept = keep_dir.absolute() / f"{MAPPER}-{digest}"
-    shutil.rmtree(kept, ignore_errors=True)
-    shutil.copytree(scratch, kept)
-    rerun = " ".join(_command(kept, binary))
+    kept, rerun = keep_failure(
+        scratch, keep_dir, f"{MAPPER}-{digest}", lambda kept: _command(kept, binary)
+    )
     return CrispLoopError(
         f"{name} was not mapped by {MAPPER}: {cause}; log {kept / LOG}; rerun: {rerun}"
     )
