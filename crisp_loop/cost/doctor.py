@@ -20,7 +20,8 @@ from crisp_loop import __version__
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.cost import frontend
 from crisp_loop.cost.analytic import Analytic
-from crisp_loop.cost.timeloop import BINARY, Timeloop, fingerprint
+from crisp_loop.cost.timeloop import Timeloop
+from crisp_loop.tools.programs import MODEL, fingerprint
 
 if TYPE_CHECKING:
     # Its place moved with Python 3.11, and the old one warns.
@@ -82,9 +83,9 @@ def _analytic() -> Finding:
 
 def _timeloop() -> Finding:
     reason = Timeloop(use_front_end=False).unavailable()
-    found = shutil.which(BINARY)
+    found = shutil.which(MODEL)
     if reason is not None or found is None:
-        return _split("engine timeloop", reason or f"{BINARY} is not on PATH")
+        return _split("engine timeloop", reason or f"{MODEL} is not on PATH")
     try:
         version = fingerprint(Path(found))
     except CrispLoopError as error:

@@ -8,17 +8,9 @@ Both give the same figures.
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import hashlib
 import os
-import re
-import shlex
 import shutil
-import signal
-import subprocess
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -26,23 +18,22 @@ from pathlib import Path
 
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.evaluation import Evaluation
-from crisp_loop.core.files import dump_yaml, read_text, sha256, write_text
+from crisp_loop.core.files import dump_yaml, read_text, sha256
 from crisp_loop.core.progress import Progress
 from crisp_loop.core.spec import Spec
 from crisp_loop.cost import frontend
-from crisp_loop.cost.failures import EvaluationError, explain
 from crisp_loop.cost.stats import FILE_NAME, parse_stats
+from crisp_loop.tools.failures import EvaluationError, explain
+from crisp_loop.tools.kept import keep_failure
+from crisp_loop.tools.processes import Processes
+from crisp_loop.tools.programs import MODEL, call_environment, find_program, fingerprint
 
-BINARY = "timeloop-model"
 INPUT = "input.yaml"
 PROCESSED_INPUT = "parsed-processed-input.yaml"
 """What the front end hands to the binary."""
 LOG = "timeloop-model.log"
-RERUN = "rerun.sh"
 
-_ENDED = "The run was ended."
 _LOG_TAIL_BYTES = 64 * 1024
-_HARMLESS_VARIABLES = ("TIMELOOP_DIR", "TIMELOOP_PROBLEM_SHAPE_DIR", "TIMELOOP_PROBLEM_SHAPE_DIRS")
 
 
 @dataclass(frozen=True)
@@ -62,9 +53,9 @@ class Timeloop:
 
     def unavailable(self) -> str | None:
         """Why it cannot be used here, with what to install; None when it can."""
-        if shutil.which(BINARY) is None:
+        if shutil.which(MODEL) is None:
             return (
-                f"{BINARY} is not on PATH; build Timeloop or use the docker image,"
+                f"{MODEL} is not on PATH; build Timeloop or use the docker image,"
                 " see docs/engines.md"
             )
         return frontend.unavailable() if self.use_front_end else None
@@ -78,7 +69,7 @@ class Timeloop:
 
     def version(self) -> str:
         """A fingerprint of the binary, which has no ``--version``."""
-        return f"{BINARY} sha256:{fingerprint(_binary())}"
+        return f"{MODEL} sha256:{fingerprint(find_program(MODEL))}"
 
     def evaluate(self, specs: Sequence[Spec], progress: Progress) -> Iterator[Evaluation]:
         """Yield the evaluation of each spec, in order.
@@ -87,9 +78,9 @@ class Timeloop:
             EvaluationError: the first spec, in order, that was not evaluated. Calls that are
                 still going on are ended.
         """
-        binary, version = _binary(), self.version()
+        binary, version = find_program(MODEL), self.version()
         through_front_end = self.goes_through_front_end
-        processes = _Processes()
+        processes = Processes()
 
         def one(spec: Spec) -> Evaluation:
             return self._evaluate(spec, binary, version, through_front_end, processes)
@@ -110,7 +101,7 @@ class Timeloop:
         binary: Path,
         version: str,
         through_front_end: bool,
-        processes: _Processes,
+        processes: Processes,
     ) -> Evaluation:
         # The parsed sections, not the files they came from: every engine evaluates the same
         # data, and one file is enough to repeat the call.
@@ -132,21 +123,16 @@ class Timeloop:
             shutil.rmtree(scratch, ignore_errors=True)
 
     def _call(
-        self, scratch: Path, binary: Path, through_front_end: bool, processes: _Processes
+        self, scratch: Path, binary: Path, through_front_end: bool, processes: Processes
     ) -> str | None:
         """Run the tool in ``scratch``; why it failed, or None."""
-        environment = frontend.environment() if through_front_end else dict(os.environ)
-        # The tool takes switches that change its figures from the environment.
-        for variable in list(environment):
-            if variable.startswith("TIMELOOP_") and variable not in _HARMLESS_VARIABLES:
-                del environment[variable]
-        environment["PATH"] = f"{binary.parent}{os.pathsep}{environment.get('PATH', '')}"
+        environment = frontend.environment() if through_front_end else os.environ
         with (scratch / LOG).open("wb") as log:
             try:
                 status = processes.run(
                     _command(scratch, INPUT, binary, through_front_end),
                     cwd=scratch,
-                    env=environment,
+                    env=call_environment(binary, environment),
                     log=log.fileno(),
                     timeout_s=self.timeout_s,
                 )
@@ -177,26 +163,17 @@ class Timeloop:
         through_front_end: bool,
     ) -> EvaluationError:
         """Keep a failed call's files; the error that points to them."""
-        slug = re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(Path(spec.source).parts[-2:])).strip("-.")
-        name = f"{slug[-80:] or 'spec'}-{sha256(text)[:8]}"
-        if self.keep_dir is None:
-            kept = Path(tempfile.mkdtemp(prefix=f"crisp_loop-failed-{name}-"))
-        else:
-            kept = self.keep_dir.absolute() / name
-        try:
-            # Two workers may fail on the same spec, listed twice: no error over who was first.
-            shutil.rmtree(kept, ignore_errors=True)
-            shutil.copytree(scratch, kept, dirs_exist_ok=True)
+
+        def command(kept: Path) -> list[str]:
             # The front end leaves what it made of the input; from there on, the plain tool does.
             source = PROCESSED_INPUT if (kept / PROCESSED_INPUT).exists() else INPUT
-            through_front_end = through_front_end and source == INPUT
-            rerun = shlex.join(_command(kept, source, binary, through_front_end))
-            write_text(kept / RERUN, f"#!/bin/sh\n{rerun}\n")
-        except OSError as error:
-            raise CrispLoopError(
-                f"{kept} cannot be written: {error.strerror or error};"
-                f" it was to hold the input of {spec.source}, which was not evaluated: {cause}."
-            ) from None
+            return _command(kept, source, binary, through_front_end and source == INPUT)
+
+        name = f"{'-'.join(Path(spec.source).parts[-2:])}-{sha256(text)[:8]}"
+        try:
+            kept, rerun = keep_failure(scratch, self.keep_dir, name, command)
+        except CrispLoopError as error:
+            raise CrispLoopError(f"{error} {spec.source} was not evaluated: {cause}.") from None
         return EvaluationError(spec.source, cause, rerun, str(kept / LOG))
 
 
@@ -206,92 +183,3 @@ def _command(directory: Path, source: str, binary: Path, through_front_end: bool
     if through_front_end:
         return frontend.command(file, str(directory))
     return [str(binary), "-o", str(directory), file]
-
-
-def _binary() -> Path:
-    found = shutil.which(BINARY)
-    if found is None:
-        raise CrispLoopError(f"{BINARY} is not on PATH; see docs/engines.md.")
-    return Path(found).absolute()
-
-
-def fingerprint(binary: Path) -> str:
-    """Twelve hex digits of the SHA-256 of the program file."""
-    try:
-        status = binary.stat()
-        return _fingerprint(binary.resolve(), status.st_size, status.st_mtime_ns)
-    except OSError as error:
-        raise CrispLoopError(f"{binary} cannot be read: {error.strerror or error}.") from None
-
-
-@functools.lru_cache(maxsize=8)
-def _fingerprint(binary: Path, size: int, mtime_ns: int) -> str:
-    """Cached by what changes when the file is built again."""
-    digest = hashlib.sha256()
-    with binary.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()[:12]
-
-
-class _Processes:
-    """The child processes of one run, so that all of them can be ended."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._running: set[subprocess.Popen[bytes]] = set()
-        self._closed = False
-
-    def run(
-        self, command: list[str], *, cwd: Path, env: dict[str, str], log: int, timeout_s: float
-    ) -> int | None:
-        """The exit status of ``command``, or None if it took longer than ``timeout_s``."""
-        with self._lock:
-            if self._closed:
-                raise CrispLoopError(_ENDED)
-            # A session of its own, so that the shell that pytimeloop starts, and all that it
-            # starts, ends with it.
-            process = subprocess.Popen(
-                command,
-                cwd=cwd,
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            self._running.add(process)
-        late = threading.Event()
-
-        def end() -> None:
-            late.set()
-            _end(process)
-
-        # A timer rather than wait(timeout): that one polls, at up to half the time of a call.
-        timer = threading.Timer(timeout_s, end)
-        timer.daemon = True
-        timer.start()
-        try:
-            status = process.wait()
-        finally:
-            timer.cancel()
-            with self._lock:
-                self._running.discard(process)
-                closed = self._closed
-        if closed:
-            raise CrispLoopError(_ENDED)  # not this spec's failure
-        return None if late.is_set() else status
-
-    def end_all(self) -> None:
-        """End what runs, and start nothing more."""
-        with self._lock:
-            self._closed = True
-            for process in self._running:
-                _end(process)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End ``process`` and its descendants, unless it ended by itself."""
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Mapping
+from functools import cache, partial
 from importlib.resources import as_file, files
 
 from jinja2 import DictLoader, Environment, StrictUndefined, TemplateNotFound
@@ -29,27 +30,13 @@ def render_spec(accelerator: Accelerator, problem: Problem, nest: LoopNest) -> d
         ``sparse_optimizations.yaml``.
     """
     mode = problem.mode
-    axes = tensor_axes(problem)
-
-    def loops_inside(tensor: str, level: str) -> list[tuple[str, int]]:
-        """Non-trivial loops over a tensor's tile at a level, innermost first."""
-        names = [each.name for each in accelerator.levels]
-        inside = names[names.index(level) :]
-        return [
-            (dim, bound)
-            for loops in reversed(nest.loops)
-            if loops.level in inside
-            for dim, bound in loops.innermost_first()
-            if dim in axes[tensor]
-        ]
-
     context = {
         "accelerator": accelerator,
         "problem": problem,
         "nest": nest,
-        "axes": axes,
+        "axes": tensor_axes(problem),
         "dimensions": DIMENSIONS,
-        "loops_inside": loops_inside,
+        "loops_inside": partial(loops_inside, accelerator, problem, nest),
     }
     wanted = [
         section
@@ -59,12 +46,8 @@ def render_spec(accelerator: Accelerator, problem: Problem, nest: LoopNest) -> d
         or mode.actions
         or mode.compute_optimization
     ]
-    environment = _environment()
     try:
-        return {
-            f"{section}.yaml": environment.get_template(f"{section}.yaml.jinja2").render(context)
-            for section in wanted
-        }
+        return {f"{section}.yaml": render_section(section, context) for section in wanted}
     except TemplateNotFound as error:
         rules = [name for name in _sources() if name.startswith("formats/")]
         known = ", ".join(name.removeprefix("formats/").split(".")[0] for name in rules)
@@ -72,6 +55,27 @@ def render_spec(accelerator: Accelerator, problem: Problem, nest: LoopNest) -> d
             f"{accelerator.name}: mode {mode.name!r} has a format without a template:"
             f" {error.name} is missing; the known rules are {known}."
         ) from None
+
+
+def render_section(name: str, context: Mapping[str, object]) -> str:
+    """The text of ``templates/<name>.yaml.jinja2`` with what it needs, named at its top."""
+    return _environment().get_template(f"{name}.yaml.jinja2").render(context)
+
+
+def loops_inside(
+    accelerator: Accelerator, problem: Problem, nest: LoopNest, tensor: str, level: str
+) -> list[tuple[str, int]]:
+    """Non-trivial loops (dimension, bound) over a tensor's tile at a level, innermost first."""
+    axes = tensor_axes(problem)[tensor]
+    names = [each.name for each in accelerator.levels]
+    inside = names[names.index(level) :]
+    return [
+        (dim, bound)
+        for loops in reversed(nest.loops)
+        if loops.level in inside
+        for dim, bound in loops.innermost_first()
+        if dim in axes
+    ]
 
 
 def tensor_axes(problem: Problem) -> dict[str, tuple[str, ...]]:

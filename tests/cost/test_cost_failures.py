@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from crisp_loop.cost.failures import EvaluationError, explain
+from crisp_loop.tools.failures import EvaluationError, explain
 
 DATA = Path(__file__).parent / "data"
 

@@ -16,9 +16,9 @@ from crisp_loop.core.evaluation import Evaluation
 from crisp_loop.core.progress import Quiet
 from crisp_loop.core.spec import Spec, load_spec
 from crisp_loop.cost import frontend
-from crisp_loop.cost.failures import EvaluationError
 from crisp_loop.cost.stats import parse_stats
 from crisp_loop.cost.timeloop import Timeloop
+from crisp_loop.tools.failures import EvaluationError
 
 DATA = Path(__file__).parent / "data"
 GOLDEN = sorted(path.parent.name for path in DATA.glob("*/timeloop-model.stats.txt"))

@@ -2,7 +2,7 @@
 
 timeloop-model aborts on most of these with an assertion, and on some not at all. Each check names
 the file, the field and what would be right. What they do not see is translated from the tool's
-words (:mod:`crisp_loop.cost.failures`).
+words (:mod:`crisp_loop.tools.failures`).
 """
 
 from __future__ import annotations
