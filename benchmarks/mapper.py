@@ -21,20 +21,18 @@ from pathlib import Path
 from crisp_loop import __version__
 from crisp_loop.accelerators import Accelerator, Problem, load_accelerator, problem_for
 from crisp_loop.core.corrections import corrected_cycles
-from crisp_loop.core.files import parse_yaml
 from crisp_loop.core.gemm import Gemm, dense
 from crisp_loop.core.layers import roles
 from crisp_loop.core.loops import LoopNest
 from crisp_loop.core.pattern import NM
 from crisp_loop.core.progress import Quiet
-from crisp_loop.core.spec import Spec
 from crisp_loop.cost.timeloop import Timeloop
 from crisp_loop.lower.draw import Draw
 from crisp_loop.mapping.objective import OBJECTIVES
 from crisp_loop.mapping.search import best_mapping
 from crisp_loop.mapping.timeloop import timeloop_mapping
 from crisp_loop.networks.trace import operation_table
-from crisp_loop.render import render_spec
+from crisp_loop.render import spec_of
 from crisp_loop.render.mapspace import MapperOptions
 
 
@@ -74,10 +72,7 @@ def priced(
     engine: Timeloop, design: Accelerator, problem: Problem, nest: LoopNest
 ) -> tuple[int, float]:
     """Cycles and microjoules by timeloop-model."""
-    sections = {}
-    for file, text in render_spec(design, problem.padded(nest.bound("N")), nest).items():
-        sections |= parse_yaml(text, file)
-    (said,) = engine.evaluate([Spec(problem.key, sections)], Quiet())
+    (said,) = engine.evaluate([spec_of(design, problem, nest)], Quiet())
     cycles = corrected_cycles(said.cycles, said.compute.cycles, problem.cycle_correction)
     return int(cycles), said.energy_uJ
 

@@ -22,10 +22,8 @@ import numpy as np
 
 from crisp_loop.accelerators import Accelerator, Problem, available, load_accelerator, problem_for
 from crisp_loop.core.errors import CrispLoopError
-from crisp_loop.core.files import parse_yaml
 from crisp_loop.core.gemm import Gemm
 from crisp_loop.core.layers import Layer
-from crisp_loop.core.loops import LoopNest
 from crisp_loop.core.mappings import MappingFile
 from crisp_loop.core.pattern import NM
 from crisp_loop.core.progress import Quiet
@@ -39,7 +37,7 @@ from crisp_loop.mapping.bounds import fitting
 from crisp_loop.mapping.library import shipped_mappings
 from crisp_loop.mapping.space import mapspace
 from crisp_loop.networks.trace import operation_table
-from crisp_loop.render import render_spec
+from crisp_loop.render import spec_of
 from crisp_loop.sparseloop import IllegalMappingError, evaluate
 
 PATTERNS = [
@@ -76,23 +74,25 @@ def cases(layers: dict[str, Layer]) -> dict[tuple[str, str], Case]:
     return found
 
 
-def spec_of(case: Case, library: MappingFile | None, rng: np.random.Generator) -> tuple[Spec, str]:
+def chosen_spec(
+    case: Case, library: MappingFile | None, rng: np.random.Generator
+) -> tuple[Spec, str]:
     """The rendered spec and where its mapping is from.
 
     Raises:
         CrispLoopError: no mapping that fits was found.
     """
+    design, name = case.design, f"{case.design.name}: {case.name}"
     nest = library.nest(case.problem.key) if library else None
     if nest is not None:
-        return rendered(case, nest), "shipped"
-    design = case.design
+        return spec_of(design, case.problem, nest, name), "shipped"
     reason = "no split of the loops fits the dataflow"
     for relaxed in (False, True):
         space = mapspace(design, case.problem, relaxed)
         space = space.take(fitting(design, case.problem, space))
         for candidate in rng.permutation(len(space))[:TRIES]:
             orders = tuple(str(rng.choice(slot.orders)) for slot in space.slots)
-            spec = rendered(case, space.nest(int(candidate), orders))
+            spec = spec_of(design, case.problem, space.nest(int(candidate), orders), name)
             try:
                 evaluate(spec)
             except IllegalMappingError as error:
@@ -100,14 +100,6 @@ def spec_of(case: Case, library: MappingFile | None, rng: np.random.Generator) -
                 continue
             return spec, "random"
     raise CrispLoopError(reason)
-
-
-def rendered(case: Case, nest: LoopNest) -> Spec:
-    texts = render_spec(case.design, case.problem.padded(nest.bound("N")), nest)
-    sections = {}
-    for file, text in texts.items():
-        sections |= parse_yaml(text, file)
-    return Spec(f"{case.design.name}: {case.name}", sections)
 
 
 def main() -> None:
@@ -143,7 +135,7 @@ def main() -> None:
     start = time.perf_counter()
     for case in found.values():
         try:
-            spec, source = spec_of(case, libraries[case.design.name], rng)
+            spec, source = chosen_spec(case, libraries[case.design.name], rng)
             check_spec(spec)
         except CrispLoopError as error:
             refused[f"{case.design.name}: {case.name}: {error}"] += 1

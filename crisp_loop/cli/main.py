@@ -92,6 +92,23 @@ ObjectiveName = Annotated[
         " energy), cycles, energy or edp. \\[default: cycles-energy]",
     ),
 ]
+MapperName = Annotated[
+    str | None,
+    typer.Option(
+        "--mapper",
+        metavar="NAME",
+        help="Who searches mappings: analytic (exact), or timeloop for the native timeloop-mapper."
+        " \\[default: analytic]",
+    ),
+]
+MapperSeconds = Annotated[
+    float | None,
+    typer.Option(
+        "--mapper-seconds",
+        metavar="S",
+        help="Time of timeloop-mapper for a GEMM and design. \\[default: 30]",
+    ),
+]
 Classes = Annotated[
     str | None,
     typer.Option("--classes", metavar="IDS", help="The user's classes, comma-separated: 1,4,7."),
@@ -146,6 +163,8 @@ def evaluate(
     sparsity: Sparsity = None,
     accelerators: Accelerators = None,
     objective: ObjectiveName = None,
+    mapper: MapperName = None,
+    mapper_seconds: MapperSeconds = None,
     engine: EngineName = None,
     classes: Classes = None,
     seed: Seed = None,
@@ -174,6 +193,8 @@ def evaluate(
         data=data,
         weights=weights,
         objective=objective,
+        mapper=mapper,
+        mapper_seconds=mapper_seconds,
         engine=engine,
         user_classes=_listed(classes),
     )
@@ -341,6 +362,8 @@ def map_layers(
     sparsity: Sparsity = None,
     accelerators: Accelerators = None,
     objective: ObjectiveName = None,
+    mapper: MapperName = None,
+    mapper_seconds: MapperSeconds = None,
     seed: Seed = None,
     layer: Annotated[
         str | None,
@@ -367,7 +390,8 @@ def map_layers(
     from crisp_loop.pipeline.run import explain_experiment, map_experiment
 
     pattern = {"nm": nm, "block": block, "sparsity": sparsity, "seed": seed}
-    chosen = _experiment(experiment, pattern, accelerators, network=model, objective=objective)
+    search = {"objective": objective, "mapper": mapper, "mapper_seconds": mapper_seconds}
+    chosen = _experiment(experiment, pattern, accelerators, network=model, **search)
     target = _directory(out_dir, chosen.run_name)
     found = map_experiment(chosen, target, Bars(), fresh)
     explanations = explain_experiment(chosen, target)
@@ -406,6 +430,8 @@ def specs(
     sparsity: Sparsity = None,
     accelerators: Accelerators = None,
     objective: ObjectiveName = None,
+    mapper: MapperName = None,
+    mapper_seconds: MapperSeconds = None,
     seed: Seed = None,
     out_dir: Out = None,
 ) -> None:
@@ -416,17 +442,18 @@ def specs(
     from crisp_loop.pipeline.request import spec_request
     from crisp_loop.pipeline.run import layer_specs, prepare_specs
 
+    search = {"objective": objective, "mapper": mapper, "mapper_seconds": mapper_seconds}
     pattern = {"nm": nm, "block": block, "sparsity": sparsity, "seed": seed}
     if layers is not None:
         if experiment is not None or model is not None:
             fail("--layers: layers come from one place; leave out the experiment and --model.")
-        options = {"accelerators": _listed(accelerators), "objective": objective, **pattern}
+        options = {"accelerators": _listed(accelerators), **search, **pattern}
         target = _directory(out_dir, f"{layers.stem}-specs")
         run = layer_specs(layers, spec_request(_given(options)), masks, target, Bars())
     else:
         if masks is not None:
             fail("--masks: masks go with --layers; an experiment names its own.")
-        chosen = _experiment(experiment, pattern, accelerators, network=model, objective=objective)
+        chosen = _experiment(experiment, pattern, accelerators, network=model, **search)
         run = prepare_specs(chosen, _directory(out_dir, chosen.run_name), Bars())
     out.print(f"Specs: {run.specs}", highlight=False)
     out.print(f"Price one with: crisp-loop cost {run.specs}/DESIGN/LAYER", highlight=False)

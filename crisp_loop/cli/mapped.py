@@ -17,28 +17,33 @@ def mapping_table(accelerator: str, explanations: Sequence[Explanation]) -> Tabl
     """The mappings of one design as rooflines, one row a different GEMM."""
     memories = tuple(dict.fromkeys(name for each in explanations for name in each.memory_roofs))
     table = plain_table(
-        "layers", "cycles", "µJ", "of peak", "computes/cycle", "arithmetic", *memories, "bound by",
-        "mapspace", "priced",
+        "layers", "cycles", "µJ", "of peak", "arithmetic", *memories, "bound by"
     )  # fmt: skip
+    for column in table.columns[1:]:
+        column.no_wrap = True
     for each in explanations:
         layer, *same = each.layers
-        found = each.found
+        roofs = [
+            f"{each.memory_roofs[name]:,.1f}" if name in each.memory_roofs else "-"
+            for name in memories
+        ]
         table.add_row(
             Text(f"{layer} +{len(same)}" if same else layer, overflow="fold"),
             f"{each.cycles:,}",
             f"{each.energy_uJ:,.2f}",
             f"{each.utilization:.0%}",
-            f"{each.speed:.1f}",
             f"{each.arithmetic_roof:.1f}",
-            *(f"{each.memory_roofs[name]:,.1f}" if name in each.memory_roofs else "-"
-              for name in memories),
+            *roofs,
             each.bottleneck,
-            f"{found.mapspace:,}" if found else "-",
-            f"{found.priced:,}" if found else "-",
-        )  # fmt: skip
-    objectives = dict.fromkeys(each.found.objective for each in explanations if each.found)
-    table.title = f"{accelerator}: mappings by {', '.join(objectives) or 'hand'}"
-    table.caption = "arithmetic, memories: computes a cycle that each allows; the lowest roof binds"
+        )
+    found = [each.found for each in explanations if each.found]
+    said = dict.fromkeys(f"{each.objective} ({each.tool} {each.version})" for each in found)
+    table.title = f"{accelerator}: mappings by {', '.join(said) or 'hand'}"
+    table.caption = (
+        "computes a cycle that the arithmetic and each memory allow; the lowest binds\n"
+        f"{sum(each.mapspace for each in found):,} mappings compared,"
+        f" {sum(each.priced for each in found):,} of them priced"
+    )
     return table
 
 

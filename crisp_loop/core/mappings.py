@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import (
     BaseModel,
     ConfigDict,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -22,8 +23,10 @@ class Provenance(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    by: str
-    """Tool and version."""
+    tool: str
+    """``crisp_loop``, or ``timeloop-mapper``."""
+    version: str
+    """Its version; of a program without one, the start of its file's hash."""
     objective: str
     """What it minimises, such as ``cycles-energy``."""
     cycles: PositiveInt
@@ -33,6 +36,8 @@ class Provenance(BaseModel):
     """Mappings that it was chosen from; 0 = not said."""
     priced: NonNegativeInt = 0
     """Those of them that were evaluated; bounds ruled the others out."""
+    seconds: NonNegativeFloat = 0
+    """Time that a search without an end was given; 0 for one that ends by itself."""
 
 
 class Mapped(BaseModel):
@@ -81,4 +86,5 @@ def read_mappings(path: Path) -> MappingFile:
 
 def write_mappings(path: Path, mappings: MappingFile) -> None:
     """Write a mapping file atomically."""
-    write_text(path, dump_yaml(mappings.model_dump(mode="json", exclude_none=True)))
+    data = mappings.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    write_text(path, dump_yaml(data))

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 
 from crisp_loop.accelerators import Accelerator, Problem
 from crisp_loop.core.corrections import corrected_cycles
-from crisp_loop.core.files import parse_yaml
 from crisp_loop.core.loops import LoopNest
 from crisp_loop.core.mappings import Mapped, Provenance
-from crisp_loop.core.spec import Spec
 from crisp_loop.mapping.bounds import least_cycles
-from crisp_loop.render import render_spec
+from crisp_loop.render import spec_of
 from crisp_loop.sparseloop.model import evaluate, port_demands
 
 
@@ -92,12 +90,7 @@ def explain(
     Raises:
         IllegalMappingError: the mapping does not fit the design.
     """
-    nest = mapped.nest
-    padded = problem.padded(nest.bound("N"))
-    sections = {}
-    for file, text in render_spec(accelerator, padded, nest).items():
-        sections |= parse_yaml(text, file)
-    spec = Spec(f"{accelerator.name}: {problem.key}", sections)
+    spec = spec_of(accelerator, problem, mapped.nest)
     result, demands = evaluate(spec), port_demands(spec)
     cycles = corrected_cycles(result.cycles, result.compute.cycles, problem.cycle_correction)
     arithmetic = corrected_cycles(1, result.compute.cycles, problem.cycle_correction)
@@ -107,7 +100,7 @@ def explain(
     return Explanation(
         accelerator=accelerator.name,
         layers=layers,
-        nest=nest,
+        nest=mapped.nest,
         cycles=int(cycles),
         energy_uJ=result.energy_uJ,
         computes=computes,

@@ -5,20 +5,16 @@ It knows a lower bound of every candidate, and lets the analytic engine price so
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any
-
 import numpy as np
 
 from crisp_loop.accelerators import Accelerator, Problem
 from crisp_loop.core.corrections import corrected_cycles
-from crisp_loop.core.files import parse_yaml
 from crisp_loop.core.loops import DIMENSIONS, LoopNest
 from crisp_loop.core.spec import Spec
 from crisp_loop.mapping.bounds import InnerRanks, Rank, lower_bounds
 from crisp_loop.mapping.objective import Costs
 from crisp_loop.mapping.space import IntArray, MapSpace
-from crisp_loop.render import render_spec
+from crisp_loop.render import spec_of
 from crisp_loop.render.spec import tensor_axes
 from crisp_loop.sparseloop.model import evaluate_mappings
 
@@ -33,7 +29,7 @@ class Region:
         self.problem = problem
         self.space = space
         self.orders = orders
-        ranks = inner_ranks(self._sections(0))
+        ranks = inner_ranks(self._spec(0))
         self.lower: Costs = lower_bounds(accelerator, problem, space, orders, ranks)
         """What each candidate costs at least."""
         self.batch: IntArray = _alike(problem, space)
@@ -56,26 +52,21 @@ class Region:
             (slot.level, slot.kind): {dim: chosen.factors[dim][:, i] for dim in DIMENSIONS}
             for i, slot in enumerate(chosen.slots)
         }
-        spec = Spec(self.accelerator.name, self._sections(int(candidates[0])))
-        result = evaluate_mappings(spec, factors)
+        result = evaluate_mappings(self._spec(int(candidates[0])), factors)
         correction = self.problem.cycle_correction
         cycles = corrected_cycles(result.cycles, result.compute_cycles, correction)
         return Costs(
             np.where(result.legal, cycles, np.inf), np.where(result.legal, result.energy_pJ, np.inf)
         )
 
-    def _sections(self, candidate: int) -> dict[str, Any]:
-        texts = render_spec(self.accelerator, self.problem, self.nest(candidate))
-        sections: dict[str, Any] = {}
-        for file, text in texts.items():
-            sections |= _parsed(text, file)
-        return sections
+    def _spec(self, candidate: int) -> Spec:
+        return spec_of(self.accelerator, self.problem, self.nest(candidate))
 
 
-def inner_ranks(sections: dict[str, Any]) -> InnerRanks:
+def inner_ranks(spec: Spec) -> InnerRanks:
     """The innermost rank of every compressed tensor of a rendered spec."""
     found: dict[tuple[str, str], Rank] = {}
-    for target in sections.get("sparse_optimizations", {}).get("targets", []):
+    for target in spec.sections.get("sparse_optimizations", {}).get("targets", []):
         for form in target.get("representation_format", {}).get("data_spaces", []):
             innermost = form["ranks"][-1]
             bits = innermost.get("metadata_word_bits", 0)
@@ -97,9 +88,3 @@ def _alike(problem: Problem, space: MapSpace) -> IntArray:
     # A row of flags is a binary number; a slot that never has the loop adds nothing to it.
     varying = trivial[:, trivial.any(axis=0) & ~trivial.all(axis=0)]
     return varying @ (1 << np.arange(varying.shape[1], dtype=np.int64))
-
-
-@lru_cache(maxsize=64)
-def _parsed(text: str, file: str) -> dict[str, Any]:
-    """A section as data. Most sections of one design and GEMM are the same text."""
-    return parse_yaml(text, file)

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from crisp_loop import __version__
 from crisp_loop.accelerators import Accelerator, Problem, load_accelerator, problem_for
 from crisp_loop.core.files import read_json
 from crisp_loop.core.gemm import Workload
-from crisp_loop.core.mappings import (
-    Mapped,
-    MappingFile,
-    Provenance,
-    read_mappings,
-    write_mappings,
-)
+from crisp_loop.core.mappings import Mapped, MappingFile, read_mappings, write_mappings
 from crisp_loop.core.progress import Progress, Quiet
 from crisp_loop.mapping.explain import Explanation, explain
 from crisp_loop.mapping.library import fingerprint, shipped_mappings
-from crisp_loop.mapping.objective import DEFAULT_OBJECTIVE, Objective, objective_called
-from crisp_loop.mapping.search import best_mapping
+from crisp_loop.mapping.mappers import DEFAULT_MAPPER, DEFAULT_SECONDS, mapper_called
+from crisp_loop.mapping.objective import DEFAULT_OBJECTIVE, objective_called
+
+
+@dataclass(frozen=True)
+class MapRequest:
+    """How mappings are found."""
+
+    objective: str = DEFAULT_OBJECTIVE
+    """What they minimise: a name of :data:`crisp_loop.mapping.objective.OBJECTIVES`."""
+    mapper: str = DEFAULT_MAPPER
+    """Who searches: a name of :data:`crisp_loop.mapping.mappers.MAPPERS`."""
+    seconds: float = DEFAULT_SECONDS
+    """Time a GEMM and design, for a mapper that would search on and on."""
+    fresh: bool = False
+    """Search even where a mapping is known."""
+
+
+WRITE_EVERY_S = 5.0
+"""What a search that is killed may lose."""
 
 
 def map_workload(
@@ -28,45 +41,66 @@ def map_workload(
     accelerators: Sequence[str],
     out_dir: Path,
     progress: Progress | None = None,
-    objective: str = DEFAULT_OBJECTIVE,
-    fresh: bool = False,
+    request: MapRequest = MapRequest(),
 ) -> dict[str, MappingFile]:
-    """A mapping for every (design, GEMM): the shipped one where there is one, else a search.
+    """A mapping for every (design, GEMM): one that is known where there is one, else a search.
+
+    Known are those that lie in ``out_dir``, from an earlier run or one that was stopped, and those
+    that ship; they count when they are for the design's numbers and were found as requested.
 
     Args:
         workload: ``workload.json``.
         accelerators: Names of designs, or paths of arch files.
         out_dir: Where ``<accelerator>.yaml`` goes, one file a design.
         progress: Who hears of it.
-        objective: What a mapping minimises, a name of :data:`OBJECTIVES`.
-        fresh: Search even where a mapping ships.
+        request: How mappings are found.
 
     Returns:
         Design name to its mappings, keyed by :attr:`Problem.key`.
 
     Raises:
-        CrispLoopError: an unknown objective, or a GEMM that fits nowhere.
+        CrispLoopError: an unknown mapper or objective, or a GEMM that fits nowhere.
     """
-    goal = objective_called(objective)
+    mapper = mapper_called(request.mapper, objective_called(request.objective), request.seconds)
     gemms = read_json(workload, Workload, "workload").gemms
-    files: dict[str, MappingFile] = {}
+    files: dict[Path, MappingFile] = {}
     searches = []
     for design in map(load_accelerator, accelerators):
+        path = out_dir / f"{design.name}.yaml"
         file = MappingFile(accelerator=design.name, arch=fingerprint(design), mappings={})
-        files[design.name] = file
-        shipped = None if fresh else shipped_mappings(design)
+        files[path] = file
+        known = {} if request.fresh else _known(design, path)
         problems = {(p := problem_for(design, gemm)).key: (p, gemm.layer) for gemm in gemms}
         for key, (problem, layer) in problems.items():
-            known = shipped.mappings.get(key) if shipped else None
-            if known and known.found and known.found.objective == objective:
-                file.mappings[key] = known
+            if key in known and _as_requested(known[key], mapper.tool, request.objective):
+                file.mappings[key] = known[key]
             else:
                 searches.append((design, file, problem, layer))
+    written = time.monotonic()
     for design, file, problem, layer in (progress or Quiet()).track(searches, "Searching mappings"):
-        file.mappings[problem.key] = _search(design, problem, layer, goal)
-    for name, file in files.items():
-        write_mappings(out_dir / f"{name}.yaml", file)
-    return files
+        file.mappings[problem.key] = mapper.map(design, problem, layer)
+        if time.monotonic() - written > WRITE_EVERY_S:
+            write_mappings(out_dir / f"{design.name}.yaml", file)
+            written = time.monotonic()
+    for path, file in files.items():
+        write_mappings(path, file)
+    return {file.accelerator: file for file in files.values()}
+
+
+def _known(design: Accelerator, path: Path) -> dict[str, Mapped]:
+    """Mappings of exactly this design, those at ``path`` before those that ship."""
+    shipped = shipped_mappings(design)
+    known = shipped.mappings if shipped else {}
+    if path.is_file():
+        earlier = read_mappings(path)
+        if earlier.arch == fingerprint(design):
+            known = known | earlier.mappings
+    return known
+
+
+def _as_requested(mapped: Mapped, tool: str, objective: str) -> bool:
+    found = mapped.found
+    return found is None or (found.tool, found.objective) == (tool, objective)
 
 
 def explain_mappings(
@@ -94,16 +128,3 @@ def explain_mappings(
             for key, problem in problems.items()
         ]
     return explanations
-
-
-def _search(design: Accelerator, problem: Problem, layer: str, objective: Objective) -> Mapped:
-    best = best_mapping(design, problem, layer, objective)
-    found = Provenance(
-        by=f"crisp_loop {__version__}, branch and bound",
-        objective=objective.name,
-        cycles=best.cycles,
-        energy_uJ=float(f"{best.energy_pJ * 1e-6:.9g}"),
-        mapspace=best.candidates,
-        priced=best.evaluated,
-    )
-    return Mapped(loops=tuple(best.nest.compact()), found=found)

@@ -12,7 +12,9 @@ from crisp_loop.core.errors import CrispLoopError, InputError
 from crisp_loop.core.files import read_yaml, validated
 from crisp_loop.cost.engine import AUTO, ENGINES
 from crisp_loop.datasets.registry import parse
+from crisp_loop.mapping.mappers import DEFAULT_MAPPER, DEFAULT_SECONDS, MAPPERS
 from crisp_loop.mapping.objective import DEFAULT_OBJECTIVE, OBJECTIVES
+from crisp_loop.mapping.run import MapRequest
 from crisp_loop.networks.registry import NETWORKS
 from crisp_loop.prune.config import PruneConfig, decided_by
 
@@ -52,6 +54,11 @@ class Experiment(BaseModel):
     objective: str = DEFAULT_OBJECTIVE
     """What mappings minimise: ``cycles-energy`` (fewest cycles, within 1 % of them least energy),
     ``cycles``, ``energy`` or ``edp``."""
+    mapper: str = DEFAULT_MAPPER
+    """Who searches mappings: ``analytic`` (exact, by branch and bound), or ``timeloop`` for the
+    native timeloop-mapper."""
+    mapper_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = DEFAULT_SECONDS
+    """Time that ``timeloop`` has for a GEMM and design."""
     engine: str = AUTO
     """What prices the specs: ``analytic``, ``analytic-exact``, ``timeloop``, or ``auto``."""
 
@@ -66,6 +73,11 @@ class Experiment(BaseModel):
         given = data.get("data", "digits") != "digits" or data.get("weights", "") != ""
         data.setdefault("masks", PRUNE if shipped or given else DRAW)
         return data
+
+    @property
+    def mapping(self) -> MapRequest:
+        """How mappings are found."""
+        return MapRequest(self.objective, self.mapper, self.mapper_seconds)
 
     @property
     def run_name(self) -> str:
@@ -110,6 +122,11 @@ class Experiment(BaseModel):
     @classmethod
     def _objective_is_known(cls, objective: str) -> str:
         return _one_of(objective, OBJECTIVES, "objective")
+
+    @field_validator("mapper")
+    @classmethod
+    def _mapper_is_known(cls, mapper: str) -> str:
+        return _one_of(mapper, MAPPERS, "mapper")
 
     @field_validator("engine")
     @classmethod

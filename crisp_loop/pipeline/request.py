@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -11,6 +11,9 @@ from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.files import validated
 from crisp_loop.core.pattern import NM, NMField, as_fraction
 from crisp_loop.lower.draw import Draw
+from crisp_loop.mapping.mappers import DEFAULT_MAPPER, DEFAULT_SECONDS
+from crisp_loop.mapping.objective import DEFAULT_OBJECTIVE
+from crisp_loop.mapping.run import MapRequest
 
 LARGEST_M = 32
 
@@ -32,7 +35,9 @@ class SpecRequest(BaseModel):
     sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """kappa of every layer that can hold the pattern."""
     seed: Annotated[int, Field(ge=0)] = 0
-    objective: Literal["cycles-energy", "cycles", "energy", "edp"] = "cycles-energy"
+    objective: str = DEFAULT_OBJECTIVE
+    mapper: str = DEFAULT_MAPPER
+    mapper_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = DEFAULT_SECONDS
 
     @field_validator("nm")
     @classmethod
@@ -62,6 +67,11 @@ class SpecRequest(BaseModel):
                 f" what {self.nm} alone removes"
             )
         return self
+
+    @property
+    def mapping(self) -> MapRequest:
+        """How mappings are found."""
+        return MapRequest(self.objective, self.mapper, self.mapper_seconds)
 
     @property
     def draw(self) -> Draw:

@@ -147,7 +147,7 @@ def layer_specs(
     lower_network(
         run.layers, masks or request.draw, run.workload.parent, density, density, progress=progress
     )
-    map_workload(run.workload, request.accelerators, run.mapping, progress, request.objective)
+    map_workload(run.workload, request.accelerators, run.mapping, progress, request.mapping)
     sources = [layers, *([masks] if masks else [])]
     write_specs(run.workload, run.mapping, request.accelerators, run.specs, progress, sources)
     return run
@@ -169,7 +169,8 @@ def map_experiment(
         progress=progress,
     )
     designs = with_baseline(experiment.accelerators)
-    return map_workload(run.workload, designs, run.mapping, progress, experiment.objective, fresh)
+    request = replace(experiment.mapping, fresh=fresh)
+    return map_workload(run.workload, designs, run.mapping, progress, request)
 
 
 def explain_experiment(experiment: Experiment, out: Path) -> list[Explanation]:

@@ -44,7 +44,7 @@ def test_every_layer_and_pattern_has_its_mapping(network: str, design: str) -> N
         assert nest is not None, f"{name}: {problem.key}"
         found = library.mappings[problem.key].found
         assert found is not None
-        assert found.by.startswith("crisp_loop ")
+        assert found.tool == "crisp_loop"
         assert found.objective == DEFAULT_OBJECTIVE
         assert 0 < found.priced <= found.mapspace
         for dim, bound in problem.bounds.items():
