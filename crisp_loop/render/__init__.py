@@ -1,5 +1,5 @@
 """Spec text from the Jinja files of ``templates/``."""
 
-from crisp_loop.render.spec import render_spec, templates_hash
+from crisp_loop.render.spec import render_accelergy, render_energy, render_spec, templates_hash
 
-__all__ = ["render_spec", "templates_hash"]
+__all__ = ["render_accelergy", "render_energy", "render_spec", "templates_hash"]
