@@ -428,7 +428,15 @@ def cost(
 @app.command()
 @told_in_one_sentence
 def energy(
-    accelerators: Accelerators = None,
+    accelerators: Annotated[
+        str | None,
+        typer.Option(
+            "--accelerator",
+            "-a",
+            metavar="NAMES",
+            help="Designs, comma-separated: dense,./mine.yaml. \\[default: all that ship]",
+        ),
+    ] = None,
     offline: Annotated[
         bool, typer.Option("--offline", help="Leave Accelergy alone, even where it is on PATH.")
     ] = False,

@@ -76,7 +76,8 @@ def price_designs(
         progress: Who hears of it.
 
     Raises:
-        CrispLoopError: a design that cannot be priced, two of one name, or a file that cannot be written.
+        CrispLoopError: a design that cannot be priced, two of one name, or a file that cannot be
+            written.
     """
     designs = [load_accelerator(name) for name in accelerators]
     names = [design.name for design in designs]

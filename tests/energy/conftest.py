@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -54,8 +53,3 @@ def fake_accelergy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
         return calls
 
     return make
-
-
-needs_accelergy = pytest.mark.skipif(
-    shutil.which("accelergy") is None, reason="accelergy is not on PATH"
-)

@@ -71,9 +71,9 @@ def test_the_other_tables_are_what_accelergy_says() -> None:
     assert said == {place: tuple(figures) for place, figures in logic_table().items()}
 
 
-def test_a_design_that_no_plug_in_takes_is_refused_in_one_sentence(tmp_path: Path) -> None:
+def test_parts_of_a_unit_whose_figures_are_stated_are_not_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "own.yaml"
-    # Accelergy's Aladdin plug-in knows 40 and 45 nm only; all of the compute unit is stated.
+    # Accelergy's Aladdin plug-in knows 40 and 45 nm only.
     path.write_text(
         "like: dense\nname: own\ntechnology: 65nm\n"
         "compute:\n  name: MAC\n  mesh: [4, 64]\n"
