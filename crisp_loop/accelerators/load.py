@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from crisp_loop.accelerators.pricing import priced
 from crisp_loop.accelerators.schema import Accelerator
 from crisp_loop.core.errors import CrispLoopError, InputError
 from crisp_loop.core.files import parse_yaml, read_yaml, validated
@@ -19,13 +20,13 @@ def load_accelerator(name: str) -> Accelerator:
     """
     if name.endswith((".yaml", ".yml")):
         path = Path(name)
-        return validated(_completed(read_yaml(path, "accelerator file"), path), Accelerator, path)
+        return _accelerator(read_yaml(path, "accelerator file"), path)
     if name not in available():
         raise CrispLoopError(
             f"accelerator: {name!r} is unknown; expected one of {', '.join(available())},"
             " or the path of an arch .yaml file."
         )
-    return validated(_completed(_shipped(name), name), Accelerator, f"arch/{name}.yaml")
+    return _accelerator(_shipped(name), f"arch/{name}.yaml")
 
 
 def available() -> tuple[str, ...]:
@@ -37,6 +38,10 @@ def available() -> tuple[str, ...]:
     )
     order = ("dense", "nvidia-stc", "dstc", "crisp-stc")
     return tuple(sorted(names, key=lambda name: order.index(name) if name in order else len(order)))
+
+
+def _accelerator(data: Any, where: Path | str) -> Accelerator:
+    return priced(validated(_completed(data, where), Accelerator, where), where)
 
 
 def _shipped(name: str) -> Any:

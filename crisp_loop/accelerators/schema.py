@@ -7,18 +7,25 @@ Fields that Sparseloop knows carry Sparseloop's names and units.
 from __future__ import annotations
 
 from math import prod
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 from crisp_loop.core.loops import DIMENSIONS
 from crisp_loop.core.pattern import NMField
+from crisp_loop.primitives.schema import DramType, Primitive
 
 Tensor = Literal["A", "B", "Z"]
 Dimension = Literal["R", "M", "N", "Q", "K"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]*$", max_length=64)]
 """Names end up in specs and file names, so they hold no punctuation."""
+STATED = "stated by the design"
+"""Provenance of a figure that an arch file gives as a number."""
 Picojoules = Annotated[float, Field(ge=0)]
+SquareMicrometres = Annotated[float, Field(ge=0)]
+PartAction = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\.[a-z_]+$")]
+"""An action of a part, as ``data.read``."""
+PartName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=64)]
 
 
 class _Part(BaseModel):
@@ -34,6 +41,31 @@ class MetadataStore(_Part):
     """Blocks; none for a level without a capacity limit."""
 
 
+class Priced(_Part):
+    """What a level or the compute unit is made of, and what its actions cost.
+
+    A file may leave all of it open: :func:`crisp_loop.accelerators.pricing.priced` fills it in.
+    """
+
+    parts: dict[PartName, Primitive] = {}
+    """Accelergy's primitives in one instance. Those that a file does not name follow from the
+    numbers of the level or unit (:mod:`crisp_loop.accelerators.parts`)."""
+    actions: dict[PartName, tuple[PartAction, ...]] = {}
+    """Which actions of the parts make up one action here; their energies add up."""
+    energy: dict[str, Picojoules] = {}
+    """pJ an action on one block, or a unit and cycle. In a file: what it states in place of
+    ``actions``. Every action is charged: Timeloop silently charges 0 for a missing one."""
+    area: SquareMicrometres | None = None
+    """um^2 an instance. In a file: what it states in place of the sum over the parts."""
+
+    def provenance(self, action: str) -> str:
+        """Where the energy of ``action`` comes from, in a few words."""
+        if action not in self.actions:
+            return STATED
+        terms = (term.partition(".") for term in self.actions[action])
+        return " + ".join(f"{name}.{act} ({self.parts[name]})" for name, _, act in terms)
+
+
 class Container(_Part):
     """A node of the hardware tree, outermost first."""
 
@@ -44,8 +76,8 @@ class Container(_Part):
     """Storage levels and the compute unit that stand in this node, outermost first."""
 
 
-class Level(_Part):
-    """One storage level."""
+class Level(Priced):
+    """One storage level. Its actions: read, write, metadata_read and metadata_write."""
 
     name: Name
     kind: Literal["DRAM", "SRAM"]
@@ -56,8 +88,13 @@ class Level(_Part):
     datawidth: PositiveInt = 8
     """Bits of a word."""
     banks: PositiveInt = 1
+    banking: Literal["joint", "separate"] = "joint"
+    """Whether the banks are those of one macro, or each is a memory by itself and an access pays
+    for one of them."""
     ports: PositiveInt = 1
     """Read-write ports a bank."""
+    dram_type: DramType = "LPDDR4"
+    """Which DRAM a level of kind DRAM is."""
     metadata: MetadataStore | None = None
     read_bandwidth: PositiveFloat | None = None
     """Words a cycle and instance, metadata included; none = as fast as the arithmetic."""
@@ -66,21 +103,17 @@ class Level(_Part):
     """Instances over the chip as (X, Y); X * Y is their number."""
     keep: tuple[Tensor, ...]
     """Tensors stored here; the others bypass the level."""
-    energy: dict[str, Picojoules]
-    """pJ an action on one block: read, write, metadata_read, metadata_write and their
-    ``gated_`` forms. Every action is charged: Timeloop silently charges 0 for a missing one."""
-    area: Annotated[float, Field(ge=0)]
-    """um^2 an instance."""
-    priced_as: Annotated[str, Field(pattern=r"^[^\n\r]*$")]
-    """Where energies and area come from."""
+
+    count: ClassVar[int] = 1
+    """A level stands once in its node; nodes may have many instances."""
+
+    @property
+    def class_name(self) -> str:
+        """Name of its class among the compound components."""
+        return f"{self.name}_memory"
 
     @model_validator(mode="after")
-    def _complete(self) -> Level:
-        needed = ["read", "write"]
-        if self.metadata:
-            needed += ["metadata_read", "metadata_write"]
-        if missing := [action for action in needed if action not in self.energy]:
-            raise ValueError(f"energy lacks {missing[0]}; every action needs a price")
+    def _shaped(self) -> Level:
         block = self.width // self.datawidth
         if self.width % self.datawidth or block not in (1, 2, 4, 8, 16, 32):
             raise ValueError(
@@ -92,8 +125,9 @@ class Level(_Part):
         return self
 
 
-class Compute(_Part):
-    """The multiply-accumulate units."""
+class Compute(Priced):
+    """The multiply-accumulate units. Their actions: ``mac_random`` (an actual compute),
+    ``mac_gated`` and ``mac_skipped``."""
 
     name: Name
     count: PositiveInt = 1
@@ -101,11 +135,12 @@ class Compute(_Part):
     mesh: tuple[PositiveInt, PositiveInt]
     """All units as (X, Y)."""
     datawidth: PositiveInt = 8
-    energy: dict[str, Picojoules]
-    """pJ a unit and cycle: ``mac_random`` (an actual compute), ``mac_gated``, ``mac_skipped``."""
-    area: Annotated[float, Field(ge=0)]
-    """um^2 a unit."""
-    priced_as: Annotated[str, Field(pattern=r"^[^\n\r]*$")]
+    """Bits of an operand; products and sums are twice as wide."""
+
+    @property
+    def class_name(self) -> str:
+        """Name of its class among the compound components."""
+        return f"{self.name}_unit"
 
     @property
     def instances(self) -> int:
@@ -285,6 +320,20 @@ class Accelerator(_Part):
                         " one level cannot do both"
                     )
         return self
+
+    @property
+    def components(self) -> tuple[Level | Compute, ...]:
+        """The levels, outermost first, and the compute unit."""
+        return (*self.levels, self.compute)
+
+    @property
+    def node(self) -> int:
+        """The technology in nm."""
+        return int(self.technology.removesuffix("nm"))
+
+    def component(self, name: str) -> Level | Compute:
+        """The level or compute unit called ``name``."""
+        return next(component for component in self.components if component.name == name)
 
     def lanes(self) -> int | None:
         """Multipliers across which K lies; None where the dataflow has no such place."""

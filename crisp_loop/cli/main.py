@@ -9,7 +9,7 @@ import typer
 from pydantic import TypeAdapter
 
 from crisp_loop import __version__
-from crisp_loop.cli.console import Bars, fail, out, told_in_one_sentence
+from crisp_loop.cli.console import Bars, err, fail, out, told_in_one_sentence
 from crisp_loop.cli.tables import (
     NetworkRow,
     doctor_table,
@@ -482,6 +482,78 @@ def cost(
         print(TypeAdapter(list[Evaluation]).dump_json(evaluations, indent=1).decode())
     else:
         out.print(evaluation_table(evaluations))
+
+
+@app.command()
+@told_in_one_sentence
+def energy(
+    accelerators: Annotated[
+        str | None,
+        typer.Option(
+            "--accelerator",
+            "-a",
+            metavar="NAMES",
+            help="Designs, comma-separated: dense,./mine.yaml. \\[default: all that ship]",
+        ),
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Leave Accelergy alone, even where it is on PATH.")
+    ] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Fail unless Accelergy is there and says the same."),
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Ask Accelergy anew, not its kept answers.")
+    ] = False,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="Write ERT, ART, Accelergy's inputs and a CSV there."
+        ),
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            "--record",
+            metavar="DIR",
+            help="Instead: make the tables of arch/energy anew, with Accelergy and CACTI.",
+        ),
+    ] = None,
+) -> None:
+    """Say where every picojoule of a design comes from, with Accelergy's answer beside it.
+
+    crisp-loop energy -a crisp-stc,./mine.yaml --out energies
+    """
+    from crisp_loop.accelerators import available
+    from crisp_loop.cli.energies import energy_table
+    from crisp_loop.energy.accelergy import Accelergy, kept_answers
+    from crisp_loop.energy.record import record_tables
+    from crisp_loop.energy.run import price_designs
+
+    if offline and (check or record):
+        fail("--offline: --check and --record need Accelergy; leave one out.")
+    if record is not None:
+        for file in record_tables(_directory(record, ""), Bars()):
+            out.print(f"  {file}", style="dim", highlight=False)
+        return
+    tool = None
+    if not offline and (check or Accelergy.on_path()):
+        tool = Accelergy.find()
+    report = price_designs(
+        _listed(accelerators) or available(),
+        tool,
+        keep=None if fresh else kept_answers(),
+        out_dir=_directory(out_dir, "") if out_dir else None,
+        progress=Bars(),
+    )
+    out.print(energy_table(report))
+    for file in report.files:
+        out.print(f"  {file}", style="dim", highlight=False)
+    for problem in report.problems:
+        err.print(problem, style="yellow", highlight=False, markup=False)
+    if check and report.problems:
+        fail(f"--check: Accelergy does not say the same in {len(report.problems)} cases.")
 
 
 @app.command()

@@ -107,13 +107,13 @@ def _accelergy() -> Finding:
         version = importlib.metadata.version("accelergy")
     except importlib.metadata.PackageNotFoundError:
         version = ""
-    if found is None and not version:
+    if found is None:
         return Finding(
             "accelergy",
             False,
-            "not installed",
-            "none needed: the energy tables ship with crisp_loop; install Accelergy 0.4 to"
-            " make your own",
+            f"{version} is installed, but not on PATH" if version else "not on PATH",
+            "none needed: the energy tables ship with crisp_loop; with Accelergy 0.4, crisp-loop"
+            " energy checks them",
         )
     return Finding("accelergy", True, " at ".join(part for part in (version, found) if part))
 
@@ -149,7 +149,7 @@ def _docker() -> Finding:
 def _energy_tables() -> Finding:
     name = "energy tables"
     try:
-        shipped = sorted(_yaml_files(files("crisp_loop.arch")))
+        shipped = sorted(_tables(files("crisp_loop.arch")))
     except (ModuleNotFoundError, OSError):
         shipped = []
     if not shipped:
@@ -157,12 +157,13 @@ def _energy_tables() -> Finding:
     return Finding(name, True, ", ".join(shipped))
 
 
-def _yaml_files(folder: Traversable, prefix: str = "") -> Iterator[str]:
+def _tables(folder: Traversable) -> Iterator[str]:
+    """Designs, and the tables of what their parts cost."""
     for item in folder.iterdir():
         if item.is_dir():
-            yield from _yaml_files(item, f"{prefix}{item.name}/")
-        elif item.name.endswith(".yaml"):
-            yield f"{prefix}{item.name}"
+            yield from _tables(item)
+        elif item.name.endswith((".yaml", ".csv")):
+            yield item.name
 
 
 def _split(name: str, reason: str) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.resources import files
 from pathlib import Path
 
@@ -13,19 +14,24 @@ from crisp_loop.core.mappings import MappingFile, read_mappings, write_mappings
 def fingerprint(accelerator: Accelerator) -> str:
     """Hash over every number of a design; a mapping tuned for other numbers is stale.
 
-    Which weights a mode accepts is no part of it: mappings are kept by mode.
+    Which weights a mode accepts is no part of it: mappings are kept by mode. Nor is where an energy
+    comes from, as long as it is the same.
     """
-    told = {"priced_as", "area"}
-    numbers = accelerator.model_dump_json(
+    told = {"parts", "actions", "area"}
+    data = accelerator.model_dump(
+        mode="json",
         exclude={
             "title": True,
             "about": True,
             "compute": told,
-            "levels": {"__all__": told},
+            "levels": {"__all__": told | {"banking", "dram_type"}},
             "modes": {"__all__": {"accepts"}},
-        }
+        },
     )
-    return sha256(numbers)[:16]
+    # The shipped mappings know the hash of each part with its energies last.
+    for part in (*data["levels"], data["compute"]):
+        part["energy"] = part.pop("energy")
+    return sha256(json.dumps(data, separators=(",", ":")))[:16]
 
 
 def shipped_mappings(accelerator: Accelerator) -> MappingFile | None:

@@ -13,8 +13,17 @@ from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.files import sha256
 from crisp_loop.core.loops import DIMENSIONS, LoopNest
 
-SECTIONS = ("architecture", "energy", "problem", "sparse_optimizations", "mapping")
+SECTIONS = (
+    "architecture",
+    "components",
+    "energy",
+    "problem",
+    "sparse_optimizations",
+    "mapping",
+)
 """Section files of a spec, without ``.yaml``; ``energy`` holds both ERT and ART."""
+CYCLE_S = 1e-9
+"""Cycle time that Accelergy is told, in seconds."""
 
 
 def render_spec(accelerator: Accelerator, problem: Problem, nest: LoopNest) -> dict[str, str]:
@@ -55,6 +64,21 @@ def render_spec(accelerator: Accelerator, problem: Problem, nest: LoopNest) -> d
             f"{accelerator.name}: mode {mode.name!r} has a format without a template:"
             f" {error.name} is missing; the known rules are {known}."
         ) from None
+
+
+def render_energy(accelerator: Accelerator) -> str:
+    """The energy and area reference tables of a design, as in its specs."""
+    return render_section("energy", {"accelerator": accelerator})
+
+
+def render_accelergy(accelerator: Accelerator) -> dict[str, str]:
+    """What Accelergy 0.4 takes to estimate a design: file name to text.
+
+    Returns:
+        ``accelergy.yaml``, the architecture, and ``components.yaml``, what it is made of.
+    """
+    context = {"accelerator": accelerator, "cycle_s": CYCLE_S}
+    return {f"{name}.yaml": render_section(name, context) for name in ("accelergy", "components")}
 
 
 def render_section(name: str, context: Mapping[str, object]) -> str:

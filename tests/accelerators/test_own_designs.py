@@ -164,7 +164,7 @@ REFUSED = {
     "slot": (forgotten_slot, "dataflow.2 spreads over 4 instances of RF, and SMEM has 8 below it"),
     "metadata": (no_metadata_store, "mode hybrid: LRF has no metadata store"),
     "mixed": (mixed_features, "RF has both skipping_spatial and skipping"),
-    "unpriced": (lambda d: level(d, "RF")["energy"].pop("write"), "energy lacks write"),
+    "unpriced": (lambda d: d["compute"]["energy"].pop("mac_gated"), "mac_gated lacks a price"),
     "unknown key": (lambda d: level(d, "RF").update(dpeth=3), "dpeth.*the known keys"),
     "no dense mode": (lambda d: d["modes"].pop(), "modes lack one that accepts dense weights"),
     "name": (lambda d: d.update(name="a: b"), "name"),

@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-DATA = {"templates": "*.jinja2", "arch": "*.yaml", "mappings": "*.yaml"}
+DATA = {
+    "templates": (".jinja2",),
+    "arch": (".yaml", ".csv"),
+    "mappings": (".yaml",),
+}
 
 
 def run(*command: str, cwd: Path, env: dict[str, str] | None = None) -> str:
@@ -44,9 +48,10 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def expected_files() -> set[str]:
     files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "crisp_loop").rglob("*.py")}
-    for name, pattern in DATA.items():
-        for path in [*(ROOT / name).rglob("*.py"), *(ROOT / name).rglob(pattern)]:
-            files.add("crisp_loop/" + path.relative_to(ROOT).as_posix())
+    for name, endings in DATA.items():
+        for path in (ROOT / name).rglob("*"):
+            if path.suffix in (".py", *endings):
+                files.add("crisp_loop/" + path.relative_to(ROOT).as_posix())
     return files | {"crisp_loop/py.typed"}
 
 
@@ -69,7 +74,7 @@ for package in ("crisp_loop", "crisp_loop.templates", "crisp_loop.arch", "crisp_
         for item in folder.iterdir():
             if item.is_dir():
                 stack.append((item, prefix + item.name + "/"))
-            elif item.name.endswith((".yaml", ".jinja2", ".typed")):
+            elif item.name.endswith((".yaml", ".csv", ".jinja2", ".typed")):
                 assert item.read_bytes() is not None
                 print(package, root, prefix + item.name, sep="|")
 """
@@ -80,7 +85,9 @@ for package in ("crisp_loop", "crisp_loop.templates", "crisp_loop.arch", "crisp_
         package, root, name = line.split("|")
         assert Path(root).is_relative_to(installed)
         found.add(f"{package.replace('.', '/')}/{name}")
-    wanted = {name for name in expected_files() if name.endswith((".yaml", ".jinja2", ".typed"))}
+    wanted = {
+        name for name in expected_files() if name.endswith((".yaml", ".csv", ".jinja2", ".typed"))
+    }
     assert found == wanted
     assert "crisp_loop/templates/problem.yaml.jinja2" in found
     assert "crisp_loop/arch/dense.yaml" in found

@@ -1,0 +1,1 @@
+"""Where every picojoule of a design comes from, and Accelergy's own answer beside it."""
