@@ -34,6 +34,7 @@ from crisp_loop.mapping.timeloop import timeloop_mapping
 from crisp_loop.networks.trace import operation_table
 from crisp_loop.render import spec_of
 from crisp_loop.render.mapspace import MapperOptions
+from crisp_loop.tools.programs import MAPPER, find_program, fingerprint
 
 
 @dataclass(frozen=True)
@@ -144,8 +145,9 @@ def main() -> None:
     fewer = [row for row in rows if row.cycles < row.cycles_timeloop]
     more = [row for row in rows if row.cycles > row.cycles_timeloop * 1.01]
     ratios = [row.cycles_timeloop / row.cycles for row in rows]
+    peer = f"{MAPPER} {fingerprint(find_program(MAPPER))}"
     print(
-        f"crisp_loop {__version__}, timeloop {engine.version}, Python {platform.python_version()}:"
+        f"crisp_loop {__version__}, {peer}, Python {platform.python_version()}:"
         f" {len(rows)} problems, ours has fewer cycles on {len(fewer)}, more (by over 1 %) on"
         f" {len(more)}; timeloop-mapper's cycles over ours: median {statistics.median(ratios):.3f},"
         f" largest {max(ratios):.2f}; ours took {sum(row.seconds for row in rows):.1f} s in all,"
