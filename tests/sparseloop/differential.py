@@ -105,7 +105,7 @@ def ask_engine(sections: dict[str, Any]) -> tuple[Evaluation | None, str]:
         return None, f"{type(error).__name__}: {str(error).removeprefix('draw: ')}"
 
 
-def judge(binary: str, kind: str, seed: int, timeout_s: float = 60.0) -> Judgement:
+def judge(binary: str, kind: str, seed: int, timeout_s: float = 30.0) -> Judgement:
     """Ask both about one draw."""
     sections = draw(kind, seed)
     found, refusal = ask_engine(sections)
@@ -170,6 +170,8 @@ def main() -> None:
     judgements = []
     for each in judge_all(binary, options.kind, seeds, options.jobs):
         judgements.append(each)
+        if len(judgements) % 500 == 0:
+            print(f"{len(judgements)} draws, {time.perf_counter() - start:.0f} s", flush=True)
         if each.verdict in (Verdict.DIFFER, Verdict.TIMELOOP_REFUSES, Verdict.ENGINE_REFUSES):
             print(f"{each.kind} {each.seed}: {each.verdict.value}", *each.reasons[:6], sep="\n    ")
     print(summary(judgements))

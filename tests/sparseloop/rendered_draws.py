@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import random
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from crisp_loop.accelerators import Accelerator, Problem, available, load_accelerator, problem_for
@@ -19,6 +20,7 @@ from crisp_loop.core.gemm import Gemm, WeightSparsity, dense
 from crisp_loop.core.loops import DIMENSIONS, LoopNest, Loops
 from crisp_loop.core.pattern import NM, SUPPORTED_BLOCKS, SUPPORTED_NM, blocks_to_keep
 from crisp_loop.render import render_spec
+from crisp_loop.render.spec import tensor_axes
 
 Data = dict[str, Any]
 TENSORS = "ABZ"
@@ -32,11 +34,24 @@ def draw_rendered(rng: random.Random) -> Data:
     while problem is None:
         with suppress(CrispLoopError):  # too few lanes for the pattern
             problem = problem_for(design, gemm(rng))
+    problem = distributed(rng, problem)
     texts = render_spec(design, problem, nest(rng, design, problem))
     sections: Data = {}
     for file, text in texts.items():
         sections |= parse_yaml(text, file)
     return sections
+
+
+def distributed(rng: random.Random, problem: Problem) -> Problem:
+    """``problem``, with hypergeometric densities in some cases, rarely in large and slow ones."""
+    largest = max(
+        math.prod(problem.bounds[dim] for dim in dims) for dims in tensor_axes(problem).values()
+    )
+    share = 0.2 if largest <= 4096 else 0.03 if largest <= 32_768 else 0.002
+    if rng.random() >= share:
+        return problem
+    mode = problem.mode.model_copy(update={"distribution": "hypergeometric"})
+    return replace(problem, mode=mode)
 
 
 def gemm(rng: random.Random) -> Gemm:
@@ -145,8 +160,6 @@ def _price(rng: random.Random) -> float:
 
 def _perturb_mode(rng: random.Random, mode: Data, levels: list[Data]) -> None:
     """Other features; formats stand wherever their tensor is kept, as their chain demands."""
-    if rng.random() < RARELY and mode["densities"]:
-        mode["distribution"] = "hypergeometric"
     if rng.random() < SOMETIMES / 2:
         mode["compute_optimization"] = rng.choice(["skipping", None])
     if rng.random() < SOMETIMES and mode["formats"]:
