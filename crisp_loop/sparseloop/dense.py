@@ -16,7 +16,8 @@ import numpy as np
 
 from crisp_loop.core.gathers import Gather
 from crisp_loop.sparseloop.architecture import Architecture
-from crisp_loop.sparseloop.arrays import Bools, Ints
+from crisp_loop.sparseloop.arrays import Ints, first_rows
+from crisp_loop.sparseloop.busy import BusyLoops
 from crisp_loop.sparseloop.legality import Legality
 from crisp_loop.sparseloop.nest import Nest
 from crisp_loop.sparseloop.optimizations import SparseOptimizations
@@ -77,8 +78,8 @@ def check_factors(design: Design, factors: Ints, legality: Legality) -> None:
         lambda _: f"{design.source}: a loop's factor is below 1.",
     )
     for dim in problem.dims:
-        columns = [index for index, loop in enumerate(nest.loops) if loop.dim == dim]
-        products = factors[:, columns].prod(axis=1)
+        own = [index for index, loop in enumerate(nest.loops) if loop.dim == dim]
+        products = factors[:, own].prod(axis=1)
         size = problem.bounds[dim]
 
         def reason(index: int, dim: str = dim, size: int = size, products: Ints = products) -> str:
@@ -94,32 +95,26 @@ def analyse_dense(design: Design, factors: Ints) -> DenseAnalysis:
     """Tiles, reads, fills and updates of every tensor at every level."""
     nest, problem = design.nest, design.problem
     levels = len(nest.keeps)
-    axes = np.array([loop.axis for loop in nest.loops])
-    temporal = axes == "T"
-    in_time = np.where(temporal, factors, 1)
-    iterations = in_time.prod(axis=1)
-    expansion_x = _instances_above(nest, np.where(axes == "X", factors, 1))
-    expansion_y = _instances_above(nest, np.where(axes == "Y", factors, 1))
+    busy = BusyLoops(nest, factors)
+    expansion_x, expansion_y = busy.instances_above("X"), busy.instances_above("Y")
 
     tiles: list[Ints] = []
     traffic: dict[tuple[int, int], DenseTraffic] = {}
     for index, tensor in enumerate(problem.tensors):
-        relevant = np.array([loop.dim in tensor.dims for loop in nest.loops])
-        walked = np.where(relevant, factors, 1)
-        tiles.append(np.cumprod(walked, axis=1))
-        scattered = np.where(temporal, 1, walked)
-        moves = temporal & relevant & (factors > 1)
+        tiles.append(busy.tiles(tensor.dims))
         # Accesses that one instance of a level receives from the instances below it.
-        accesses = _by_compute(design, factors, relevant, moves, in_time)
+        accesses = _by_compute(design, busy, factors, tensor.dims)
+        scattered = [busy.scattered(tensor.dims, level) for level in range(levels)]
         partition = tiles[-1][:, -1]
         partitions = [partition]
         for level in range(levels - 1, 0, -1):
-            partition = partition // _in(nest, level, scattered)
+            partition = partition // scattered[level]
             partitions.insert(0, partition)
         for level in range(levels):
             passed_on = accesses  # by a level that bypasses the tensor
             if nest.keeps[level][index]:
-                passed_on = _fetched(nest, level, tiles[-1], moves, in_time)
+                end = nest.ends[level]
+                passed_on = tiles[-1][:, end - 1] * busy.visits(tensor.dims, end)
                 if index in design.gathers:
                     passed_on = _gathered(design, level, design.gathers[index], factors, passed_on)
                 none = np.zeros_like(accesses)
@@ -131,20 +126,19 @@ def analyse_dense(design: Design, factors: Ints) -> DenseAnalysis:
                     updates = accesses
                     fills = fills if fills is none else fills - partitions[level]
                 traffic[level, index] = DenseTraffic(
-                    tile=tiles[-1][:, nest.ends[level] - 1],
+                    tile=tiles[-1][:, end - 1],
                     reads=reads,
                     fills=fills,
                     updates=updates,
                     temporal_reductions=reductions,
                 )
             if level + 1 < levels:
-                accesses = passed_on * _in(nest, level + 1, scattered)
-    return DenseAnalysis(factors, tuple(tiles), traffic, expansion_x, expansion_y, iterations)
+                accesses = passed_on * scattered[level + 1]
+    steps = busy.steps
+    return DenseAnalysis(factors, tuple(tiles), traffic, expansion_x, expansion_y, steps)
 
 
-def _by_compute(
-    design: Design, factors: Ints, relevant: Bools, moves: Bools, in_time: Ints
-) -> Ints:
+def _by_compute(design: Design, busy: BusyLoops, factors: Ints, dims: frozenset[str]) -> Ints:
     """Accesses of the compute units below one instance of the innermost level.
 
     The compute keeps nothing, so each step in time is an access for each distinct element.
@@ -152,20 +146,22 @@ def _by_compute(
     or its neighbours used a step ago from a neighbour, over links that cost nothing.
     """
     nest = design.nest
-    steps = in_time.prod(axis=1)
+    steps = busy.steps
     spatial = [at for at in nest.within(0, 0) if nest.loops[at].spatial]
     if not spatial:
         return steps
-    changing = np.logical_or.accumulate(moves, axis=1)
-    moved = np.where(changing, in_time, 1).prod(axis=1)
+    moved = busy.visits(dims, 0)
     fanout_x, fanout_y = design.architecture.fanout(0)
-    shapes, group = np.unique(factors[:, spatial], axis=0, return_inverse=True)
-    flags = tuple(relevant[spatial].tolist())
+    shapes = factors[:, spatial]
+    first, group = first_rows(shapes)
+    flags = tuple(nest.loops[at].dim in dims for at in spatial)
     along_x = tuple(nest.loops[at].axis == "X" for at in spatial)
     distinct, supplied = np.array(
-        [_elements(tuple(shape), flags, along_x, fanout_x, fanout_y) for shape in shapes.tolist()]
+        [
+            _elements(tuple(shape), flags, along_x, fanout_x, fanout_y)
+            for shape in shapes[first].tolist()
+        ]
     ).T
-    group = group.reshape(-1)
     return moved * distinct[group] + (steps - moved) * supplied[group]
 
 
@@ -206,23 +202,6 @@ def _elements(
     return distinct, len(set(element[~linked.flat[:units]].tolist()))
 
 
-def _in(nest: Nest, level: int, values: Ints) -> Ints:
-    """Product over the loops of one level."""
-    loops = nest.within(level, level)
-    return values[:, loops.start : loops.stop].prod(axis=1)
-
-
-def _fetched(nest: Nest, level: int, tiles: Ints, moves: Bools, in_time: Ints) -> Ints:
-    """Elements an instance of ``level`` fetches over the whole run.
-
-    The tile stays while only loops run that do not move it: the innermost temporal loops
-    above that are not relevant. From the first relevant one on, every iteration is a new tile.
-    """
-    end = nest.ends[level]
-    changing = np.logical_or.accumulate(moves[:, end:], axis=1)
-    return tiles[:, end - 1] * np.where(changing, in_time[:, end:], 1).prod(axis=1)
-
-
 def _gathered(design: Design, level: int, gather: Gather, factors: Ints, fetched: Ints) -> Ints:
     """What is left of ``fetched`` where a tile holds each block once that its block-rows share.
 
@@ -244,9 +223,3 @@ def _gathered(design: Design, level: int, gather: Gather, factors: Ints, fetched
     )
     table = problem.bounds[gather.rows] * problem.bounds[gather.places]
     return -(-fetched * touched // table)
-
-
-def _instances_above(nest: Nest, spatial: Ints) -> Ints:
-    """(batch, level + 1): product of the spatial factors above the compute and each level."""
-    starts = (0, *nest.ends)
-    return np.stack([spatial[:, start:].prod(axis=1) for start in starts], axis=1)

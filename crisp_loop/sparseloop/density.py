@@ -15,6 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from crisp_loop.sparseloop.arrays import Bools, Floats, Ints, whole
+from crisp_loop.sparseloop.hypergeometric import probabilities
+
+_NO_WEIGHT = 1e-30
+"""Probabilities below it are lost when doubles are summed, so they need not be exact."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ class Hypergeometric:
 
     density: float
     tensor: int
-    """Elements of the whole tensor."""
+    """Elements of the whole tensor, at most :data:`hypergeometric.LARGEST`."""
 
     @property
     def nonzeros(self) -> int:
@@ -143,8 +147,9 @@ class Hypergeometric:
 
     def p_empty(self, tiles: Ints) -> Floats:
         """Probability of an empty tile."""
+        nonzeros = np.array(self.nonzeros)
         return np.array(
-            [_look_up(_p_empty_table(self.tensor, tile), self.nonzeros) for tile in tiles.tolist()]
+            [float(_empty_table(self.tensor, tile).of(nonzeros)) for tile in tiles.tolist()]
         )
 
     def p_empty_within(self, tiles: Ints, parents: Ints, occupancies: Ints) -> Floats:
@@ -152,7 +157,7 @@ class Hypergeometric:
         result = np.zeros((*tiles.shape, occupancies.shape[1]))
         for row, parent in enumerate(parents.tolist()):
             for rank, tile in enumerate(tiles[row].tolist()):
-                result[row, rank] = _look_up(_p_empty_table(parent, tile), occupancies[row])
+                result[row, rank] = _empty_table(parent, tile).of(occupancies[row])
         return result
 
     def occupancies(self, tiles: Ints) -> Occupancies:
@@ -161,11 +166,11 @@ class Hypergeometric:
         least = [self._least(tile) for tile in tiles.tolist()]
         widest = max(len(counts) for counts, _ in tables)
         counts = np.zeros((len(tiles), widest), dtype=np.int64)
-        probabilities = np.zeros((len(tiles), widest))
-        for row, (count, probability) in enumerate(tables):
+        shares = np.zeros((len(tiles), widest))
+        for row, (count, share) in enumerate(tables):
             counts[row, : len(count)] = count
-            probabilities[row, : len(count)] = np.where(count < least[row], 0.0, probability)
-        return Occupancies(counts, probabilities, np.array(least) == 0)
+            shares[row, : len(count)] = np.where(count < least[row], 0.0, share)
+        return Occupancies(counts, shares, np.array(least) == 0)
 
     def _least(self, tile: int) -> float:
         """Timeloop's smallest occupancy.
@@ -185,7 +190,7 @@ def _occupancy_table(tensor: int, nonzeros: int, tile: int) -> tuple[Ints, Float
     """All occupancies of a tile with a probability that a double can hold.
 
     Neighbouring probabilities have a rational ratio, so the table is built from the mode
-    outwards in extended precision and normalised: accurate to the last bits of a double.
+    outwards in extended precision and normalised. All that can turn a sum is then made exact.
     """
     low, high = max(0, tile + nonzeros - tensor), min(tile, nonzeros)
     mode = min(high, max(low, (tile + 1) * (nonzeros + 1) // (tensor + 2)))
@@ -199,21 +204,39 @@ def _occupancy_table(tensor: int, nonzeros: int, tile: int) -> tuple[Ints, Float
     weights = np.concatenate(
         [np.cumprod(ratios_down)[::-1], np.ones(1, dtype=wide), np.cumprod(ratios_up)]
     )
-    probabilities = (weights / weights.sum()).astype(np.float64)
-    kept = probabilities != 0
-    counts = np.arange(low, high + 1, dtype=np.int64)[kept]
-    return counts, probabilities[kept]
+    table = (weights / weights.sum()).astype(np.float64)
+    counts = np.arange(low, high + 1, dtype=np.int64)
+    heavy = table > _NO_WEIGHT
+    defective = np.full(int(heavy.sum()), nonzeros)
+    table[heavy] = probabilities(counts[heavy], defective, tile, tensor)
+    kept = table != 0
+    return counts[kept], table[kept]
+
+
+class _EmptyTable:
+    """P(a tile is empty) for 0, 1, ... non-zeros in its parent, made exact where it is asked."""
+
+    def __init__(self, parent: int, tile: int) -> None:
+        self._parent, self._tile = parent, tile
+        rest = np.arange(parent - tile, 0, -1, dtype=np.longdouble)
+        ratios = rest / (rest + tile)
+        table = np.concatenate([np.ones(1, dtype=np.longdouble), np.cumprod(ratios)])
+        doubles = table.astype(np.float64)
+        # Beyond the end it is 0.
+        self._table = np.append(doubles[doubles > 0], 0.0)
+        self._exact = self._table <= _NO_WEIGHT
+
+    def of(self, nonzeros: Ints) -> Floats:
+        """The probabilities for numbers of non-zeros, of any shape."""
+        places = np.minimum(nonzeros, len(self._table) - 1)
+        rough = np.unique(places[~self._exact[places]])
+        if len(rough):
+            none = np.zeros_like(rough)
+            self._table[rough] = probabilities(none, rough, self._tile, self._parent)
+            self._exact[rough] = True
+        return self._table[places]
 
 
 @lru_cache(maxsize=512)
-def _p_empty_table(parent: int, tile: int) -> Floats:
-    """P(tile is empty) for 0, 1, ... non-zeros in its parent; beyond the end it is 0."""
-    rest = np.arange(parent - tile, 0, -1, dtype=np.longdouble)
-    ratios = rest / (rest + tile)
-    table = np.concatenate([np.ones(1, dtype=np.longdouble), np.cumprod(ratios)])
-    doubles = table.astype(np.float64)
-    return np.append(doubles[doubles > 0], 0.0)
-
-
-def _look_up(table: Floats, nonzeros: Ints | int) -> Floats:
-    return table[np.minimum(nonzeros, len(table) - 1)]
+def _empty_table(parent: int, tile: int) -> _EmptyTable:
+    return _EmptyTable(parent, tile)

@@ -8,11 +8,13 @@ is tiled beforehand and not at run time.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from crisp_loop.sparseloop.arrays import Bools, Floats, Ints, distinct_rows
+from crisp_loop.sparseloop.arrays import Bools, Floats, Ints, columns, distinct_rows, members
 from crisp_loop.sparseloop.density import Density
 from crisp_loop.sparseloop.optimizations import Rank
 
@@ -108,11 +110,19 @@ class Fibertree:
         trivial[:, 0] = False
         return trivial
 
-    @property
+    @cached_property
     def word_bits(self) -> Ints:
         """(batch, rank, 2) bits of a metadata and of a payload word."""
         bits = np.array([(rank.metadata_bits, rank.payload_bits) for rank in self.ranks])
         return np.where(self.skipped_ranks[:, :, None], 0, bits)
+
+    def bits(self, words: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """(batch,) bits of (batch, rank, 2) words."""
+        total = np.zeros(len(words), dtype=words.dtype)
+        for number, rank in enumerate(self.ranks):
+            if rank.metadata_bits or rank.payload_bits:
+                total = total + (words[:, number] * self.word_bits[:, number]).sum(axis=1)
+        return total
 
     def occupancy(self, density: Density, occupancies: Ints) -> Floats:
         """Metadata of tiles whose data occupancy is known.
@@ -148,41 +158,51 @@ class Fibertree:
         return words
 
 
+@dataclass(frozen=True)
+class Misfits:
+    """The mappings of a batch whose loops do not fit the ranks of one level."""
+
+    texts: tuple[str, ...]
+    """Why, for each set of non-trivial loops; empty where they fit."""
+    group: Ints
+    """(batch,) which of the sets a mapping has."""
+
+    @property
+    def where(self) -> Bools:
+        """(batch,)."""
+        return np.array([bool(text) for text in self.texts])[self.group]
+
+    def reason(self, index: int) -> str:
+        """Why the loops of one mapping do not fit."""
+        return self.texts[self.group[index]]
+
+
 def build_trees(
     levels: tuple[RankLevel, ...], factors: Ints, tiles: Ints
-) -> tuple[list[Fibertree], list[list[str]]]:
-    """The trees of one tensor at all its levels.
+) -> list[tuple[Fibertree, Misfits]]:
+    """The trees of one tensor at all its levels, and where they do not fit.
 
     Args:
         levels: Where it is kept, innermost first.
         factors: (batch, loop).
         tiles: (batch, loop) elements of the tensor's tile up to each loop.
-
-    Returns:
-        A tree a level, and a level's list of problems, one text a mapping.
     """
     positions = np.array([position for level in levels for position, _ in level.loops])
     codes, group = distinct_rows(factors[:, positions] > 1)
     plans = [plan_ranks(levels, frozenset(positions[code].tolist())) for code in codes]
-    # One extra column, for tiles of one element.
-    tiles = np.concatenate([tiles, np.ones_like(tiles[:, :1])], axis=1)
-    rows = np.arange(len(factors))[:, None]
-    trees: list[Fibertree] = []
-    problems: list[list[str]] = []
+    rows = members(group, len(plans))
+    found: list[tuple[Fibertree, Misfits]] = []
     for index, level in enumerate(levels):
-        count = len(level.ranks)
-        member = np.zeros((len(plans), factors.shape[1], count), dtype=np.bool_)
-        below = np.empty((len(plans), count), dtype=np.int64)
-        for at, plan in enumerate(plans):
+        fiber = columns(len(factors), len(level.ranks))
+        coordinate = columns(len(factors), len(level.ranks))
+        fiber[:], coordinate[:] = 1, 1
+        for these, plan in zip(rows, plans, strict=True):
             for position, rank in plan[index].taken:
-                member[at, position, rank] = True
-            below[at] = plan[index].tiles[:count]
-        used = member.any(axis=(0, 2)).nonzero()[0]
-        chosen = member[:, used][group]
-        fiber = np.where(chosen, factors[:, used, None], 1).prod(axis=1)
-        coordinate = tiles[rows, below[group]]
+                fiber[these, rank] *= factors[these, position]
+            for rank, position in enumerate(plan[index].tiles[: len(level.ranks)]):
+                if position != SCALAR:
+                    coordinate[these, rank] = tiles[these, position]
         last = level.loops[-1][0]
-        trees.append(Fibertree(level.ranks, tiles[:, last], fiber, coordinate))
-        texts = [plan[index].problem for plan in plans]
-        problems.append([texts[each] for each in group.tolist()])
-    return trees, problems
+        tree = Fibertree(level.ranks, tiles[:, last], fiber, coordinate)
+        found.append((tree, Misfits(tuple(plan[index].problem for plan in plans), group)))
+    return found

@@ -198,8 +198,7 @@ def _cost_level(
 
 
 def _metadata_bits(representation: Representation) -> Ints:
-    bits = representation.most_words * representation.tree.word_bits
-    return whole(np.ceil(in_order_sum(bits.sum(axis=2), 1)))
+    return whole(np.ceil(representation.tree.bits(representation.most_words)))
 
 
 def _check_capacity(
@@ -228,12 +227,16 @@ def _check_capacity(
 
 
 def _format_bits(traffic: SparseTraffic) -> dict[str, Ints]:
-    """Metadata bits moved, by kind of access."""
-    kinds = ("reads", "fills", "updates", "skipped_reads", "skipped_updates")
-    if traffic.representation is None:
-        return dict.fromkeys(kinds, np.zeros_like(traffic.reads))
-    word_bits = traffic.representation.tree.word_bits
-    return {kind: (getattr(traffic.format, kind) * word_bits).sum(axis=(1, 2)) for kind in kinds}
+    """Metadata bits moved, by kind of access, (batch,) each."""
+    none = np.zeros_like(traffic.reads)
+    actions = ("reads", "fills", "updates", "skipped_reads", "skipped_updates")
+    moved: dict[str, Ints] = dict.fromkeys(actions, none)
+    if traffic.representation is not None:
+        for action in moved:
+            words: Ints | None = getattr(traffic.format, action)
+            if words is not None:
+                moved[action] = traffic.representation.tree.bits(words)
+    return moved
 
 
 def _energy(
@@ -293,4 +296,5 @@ def _block_ratio(
     occupancies = representation.occupancies
     blocks = np.ceil(occupancies.counts / block) * occupancies.probabilities
     filled = in_order_sum(blocks, 1)[representation.group] / (tile * density / block)
-    return np.where(few, filled, 1.0)
+    # A tile that Timeloop expects to be empty (density 0) is not accessed at all.
+    return np.where(few & (density > 0), filled, 1.0)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import marshal
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -18,17 +20,20 @@ from crisp_loop.core.evaluation import (
     TensorStats,
 )
 from crisp_loop.core.spec import Spec
-from crisp_loop.sparseloop.architecture import parse_architecture
-from crisp_loop.sparseloop.arrays import Bools, Floats, Ints
+from crisp_loop.sparseloop.architecture import Architecture, parse_architecture
+from crisp_loop.sparseloop.arrays import Bools, Floats, Ints, spread
 from crisp_loop.sparseloop.dense import Design, analyse_dense, check_factors
 from crisp_loop.sparseloop.fields import Field
 from crisp_loop.sparseloop.gathers import parse_gathers
 from crisp_loop.sparseloop.legality import IllegalMappingError, Legality
 from crisp_loop.sparseloop.microarchitecture import Cost, LevelCost, TensorCost, analyse_cost
-from crisp_loop.sparseloop.nest import Slot, parse_nest
-from crisp_loop.sparseloop.optimizations import parse_optimizations
-from crisp_loop.sparseloop.problem import parse_problem
+from crisp_loop.sparseloop.nest import Nest, Slot, parse_nest
+from crisp_loop.sparseloop.optimizations import SparseOptimizations, parse_optimizations
+from crisp_loop.sparseloop.problem import Problem, parse_problem
 from crisp_loop.sparseloop.sparse import SparseAnalysis, SparseTraffic, analyse_sparse
+
+_AT_ONCE = 4096
+"""Mappings analysed together: enough to spread the cost of a step, few enough for the caches."""
 
 
 @dataclass(frozen=True)
@@ -87,42 +92,107 @@ def evaluate_mappings(spec: Spec, factors: Mapping[Slot, Mapping[str, Ints]]) ->
         for slot, dims in factors.items()
     }
     all_factors = design.nest.factors(replaced, spec.source)
-    batch = len(all_factors)
+    parts = [
+        _score(design, all_factors[start : start + _AT_ONCE])
+        for start in range(0, max(1, len(all_factors)), _AT_ONCE)
+    ]
+    return BatchResult(
+        cycles=np.concatenate([part.cycles for part in parts]),
+        compute_cycles=np.concatenate([part.compute_cycles for part in parts]),
+        energy_pJ=np.concatenate([part.energy_pJ for part in parts]),
+        legal=np.concatenate([part.legal for part in parts]),
+        reasons=tuple(reason for part in parts for reason in part.reasons),
+    )
+
+
+def _score(design: Design, factors: Ints) -> BatchResult:
+    """The scores of some mappings; only those with sound factors are analysed."""
+    batch = len(factors)
     cycles, compute_cycles = np.zeros((2, batch), dtype=np.int64)
     energy = np.full(batch, np.nan)
-    legality = Legality(batch)
-    check_factors(design, all_factors, legality)
-    legal = legality.legal.copy()
-    reasons = [legality.reason(index) for index in range(batch)]
+    checked = Legality(batch)
+    check_factors(design, factors, checked)
+    legal = checked.legal.copy()
+    reasons = [""] * batch
+    for index in (~legal).nonzero()[0].tolist():
+        reasons[index] = checked.reason(index)
     rows = legal.nonzero()[0]
     if len(rows):
-        legality = Legality(len(rows))
-        _, cost = _analyse(design, all_factors[rows], legality)
-        sound = legality.legal
+        analysed = Legality(len(rows))
+        _, cost = _analyse(design, spread(factors, rows), analysed)
+        sound = analysed.legal
         legal[rows] = sound
         cycles[rows[sound]] = cost.cycles[sound]
         compute_cycles[rows[sound]] = cost.compute_cycles[sound]
         energy[rows[sound]] = cost.energy[sound]
         for index in (~sound).nonzero()[0].tolist():
-            reasons[rows[index]] = legality.reason(index)
+            reasons[rows[index]] = analysed.reason(index)
     return BatchResult(cycles, compute_cycles, energy, legal, tuple(reasons))
 
 
 def parse(spec: Spec) -> Design:
-    """The sections of a spec as data classes; anything unknown is refused by its path."""
+    """The sections of a spec as data classes; anything unknown is refused by its path.
 
-    def section(name: str) -> Field:
-        return Field(spec.source, name, spec.sections[name])
+    Sections are remembered by their contents: specs of one design share most of them.
+    """
 
-    architecture = parse_architecture(section("architecture"), section("ERT"))
-    problem = parse_problem(section("problem"))
-    given = "sparse_optimizations" in spec.sections
-    optimizations = parse_optimizations(
-        section("sparse_optimizations") if given else None, architecture, problem
+    def section(name: str) -> Section:
+        return Section.of(Field(spec.source, name, spec.sections[name]))
+
+    hardware = section("architecture"), section("ERT")
+    problem, mapping = section("problem"), section("mapping")
+    sparse = section("sparse_optimizations") if "sparse_optimizations" in spec.sections else None
+    optimizations = _optimizations(sparse, *hardware, problem)
+    return Design(
+        spec.source,
+        _architecture(*hardware),
+        _problem(problem),
+        optimizations,
+        _nest(mapping, *hardware, problem),
+        parse_gathers(spec, _problem(problem), optimizations),
     )
-    nest = parse_nest(section("mapping"), architecture, problem)
-    gathers = parse_gathers(spec, problem, optimizations)
-    return Design(spec.source, architecture, problem, optimizations, nest, gathers)
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section that is equal to another one when its data is."""
+
+    contents: object
+    """Something hashable that stands for the data."""
+    field: Field = field(compare=False)
+
+    @classmethod
+    def of(cls, section: Field) -> Section:
+        """``section``, to be looked up by its contents."""
+        try:
+            # Version 2 writes equal data alike, whatever else refers to it.
+            return cls(marshal.dumps(section.value, 2), section)
+        except ValueError:  # YAML that holds more than plain data is unlike all others
+            return cls(object(), section)
+
+
+@lru_cache(maxsize=64)
+def _architecture(architecture: Section, ert: Section) -> Architecture:
+    return parse_architecture(architecture.field, ert.field)
+
+
+@lru_cache(maxsize=256)
+def _problem(problem: Section) -> Problem:
+    return parse_problem(problem.field)
+
+
+@lru_cache(maxsize=256)
+def _optimizations(
+    section: Section | None, architecture: Section, ert: Section, problem: Section
+) -> SparseOptimizations:
+    return parse_optimizations(
+        section.field if section else None, _architecture(architecture, ert), _problem(problem)
+    )
+
+
+@lru_cache(maxsize=256)
+def _nest(mapping: Section, architecture: Section, ert: Section, problem: Section) -> Nest:
+    return parse_nest(mapping.field, _architecture(architecture, ert), _problem(problem))
 
 
 def _analyse_one(design: Design) -> tuple[SparseAnalysis, Cost]:
@@ -203,7 +273,7 @@ def _report_tensor(traffic: SparseTraffic, instances: float, cost: TensorCost) -
         # Like timeloop-model, say nothing of a kind of access that moves no bits.
         if traffic.format is None or not cost.format_bits[kind][0]:
             return FormatAccesses()
-        each: Ints = getattr(traffic.format, kind)
+        each = getattr(traffic.format, kind)
         return FormatAccesses(tuple((int(rank[0]), int(rank[1])) for rank in each[0]))
 
     dense = traffic.dense

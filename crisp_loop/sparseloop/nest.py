@@ -10,11 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import numpy as np
-
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.sparseloop.architecture import Architecture
-from crisp_loop.sparseloop.arrays import Ints
+from crisp_loop.sparseloop.arrays import Ints, columns
 from crisp_loop.sparseloop.fields import Field
 from crisp_loop.sparseloop.problem import Problem
 
@@ -77,7 +75,8 @@ class Nest:
         if len(sizes) > 1:
             raise CrispLoopError(f"{where}: factor arrays of different lengths: {sorted(sizes)}.")
         batch = sizes.pop() if sizes else 1
-        factors = np.tile(np.array(self.given, dtype=np.int64), (batch, 1))
+        factors = columns(batch, len(self.given))
+        factors[:] = self.given
         for slot, dims in replaced.items():
             if slot not in self.slots:
                 known = ", ".join(f"{target} {kind}" for target, kind in self.slots)

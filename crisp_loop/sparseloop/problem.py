@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from crisp_loop.sparseloop.density import Density, FixedStructured, Hypergeometric
 from crisp_loop.sparseloop.fields import Field
+from crisp_loop.sparseloop.hypergeometric import LARGEST
 
 
 @dataclass(frozen=True)
@@ -100,5 +101,10 @@ def _density(field: Field, size: int) -> Density:
     if distribution in ("fixed", "fixed_structured"):
         return FixedStructured(value)
     if distribution == "hypergeometric":
+        if size > LARGEST:
+            raise field.unsupported(
+                f"timeloop-model's probabilities are exact up to {LARGEST} elements, and this"
+                f" tensor has {size}"
+            )
         return Hypergeometric(value, size)
     raise field.unsupported("the distributions it knows are fixed_structured and hypergeometric")

@@ -8,10 +8,10 @@ from itertools import pairwise
 import numpy as np
 
 from crisp_loop.core.errors import CrispLoopError
-from crisp_loop.sparseloop.arrays import Floats, Ints, first_rows, in_order_sum
+from crisp_loop.sparseloop.arrays import Floats, Ints, first_rows, in_order_sum, spread
 from crisp_loop.sparseloop.dense import DenseAnalysis, Design
 from crisp_loop.sparseloop.density import Density, Occupancies
-from crisp_loop.sparseloop.formats import Fibertree, RankLevel, build_trees
+from crisp_loop.sparseloop.formats import Fibertree, Misfits, RankLevel, build_trees
 from crisp_loop.sparseloop.legality import Legality
 
 Key = tuple[int, int]
@@ -60,16 +60,17 @@ def represent(
             )
             levels.append(RankLevel(formats[level, index], loops))
             below = level
-        trees, problems = build_trees(tuple(levels), dense.factors, dense.tiles[index])
-        for level, tree, texts in zip(kept, trees, problems, strict=True):
+        trees = build_trees(tuple(levels), dense.factors, dense.tiles[index])
+        for level, (tree, misfits) in zip(kept, trees, strict=True):
             place = f"{tensor.name} at {design.architecture.levels[level].name}"
 
-            def reason(at: int, place: str = place, texts: list[str] = texts) -> str:
+            def reason(at: int, place: str = place, misfits: Misfits = misfits) -> str:
                 return (
-                    f"{design.source}: the format of {place} does not fit the mapping: {texts[at]}."
+                    f"{design.source}: the format of {place} does not fit the mapping:"
+                    f" {misfits.reason(at)}."
                 )
 
-            legality.refuse(np.array([bool(text) for text in texts]), reason)
+            legality.refuse(misfits.where, reason)
             found[level, index] = _represent(tree, tensor.density, level != kept[-1])
     return found
 
@@ -90,9 +91,9 @@ def _represent(tree: Fibertree, density: Density, has_parent: bool) -> Represent
         group=group,
         density=(in_order_sum(p * occupancies.counts, 1) / each.tile)[group],
         used=np.where(conditional, 1 - occupancies.first, 1.0)[group],
-        words=in_order_sum(words[:, :, :-1] * p[:, None, :, None], 2)[group],
+        words=spread(in_order_sum(words[:, :, :-1] * p[:, None, :, None], 2), group),
         most=most[group],
-        most_words=words[:, :, -1][group],
+        most_words=spread(words[:, :, -1], group),
     )
 
 

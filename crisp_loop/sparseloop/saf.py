@@ -158,11 +158,11 @@ def spatial_skipping(
     expansions: list[Expansion] = []
     for tensor in range(len(design.problem.tensors)):
         state = Expansion(
-            dense.expansion_x.copy(),
-            dense.expansion_y.copy(),
-            np.ones(dense.expansion_x.shape),
+            dense.expansion_x.copy("K"),
+            dense.expansion_y.copy("K"),
+            np.ones_like(dense.expansion_x, dtype=np.float64),
         )
-        reduced = np.zeros(state.share.shape, dtype=np.bool_)
+        reduced = np.zeros_like(state.share, dtype=np.bool_)
         for level in range(levels):
             holder = design.nest.holder(level, tensor)
             if holder is not None and (holder, tensor) in has_format:
@@ -179,7 +179,7 @@ def spatial_skipping(
             if holder is not None and (holder, condition) in has_format:
                 share = _leave_out(design, dense, state, saf.level, tensor, condition, tensor)
             state.share[:, saf.level] = share
-        skips = np.zeros(state.share.shape, dtype=np.bool_)
+        skips = np.zeros_like(state.share, dtype=np.bool_)
         for level in range(levels):
             skips[:, level] = (level, tensor) in targets
         _propagate(state, settled[0], settled[1], skips)
@@ -268,4 +268,4 @@ def _propagate(state: Expansion, x: Ints, y: Ints, boundary: np.ndarray) -> tupl
             )
             for along, ratio in ((state.x, x_ratio), (state.y, y_ratio)):
                 along[:, inner] = np.where(changed, whole(along[:, inner] * ratio), along[:, inner])
-    return state.x.copy(), state.y.copy()
+    return state.x.copy("K"), state.y.copy("K")

@@ -6,7 +6,7 @@ their own level as *skipped* ones and below it altogether; last come the compute
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,13 +21,13 @@ from crisp_loop.sparseloop.saf import Expansion, skipping_probability, spatial_s
 
 @dataclass
 class FormatTraffic:
-    """Metadata and payload words, (batch, rank, 2) each."""
+    """Metadata and payload words, (batch, rank, 2) each; None where none move."""
 
-    reads: Ints
-    fills: Ints
-    updates: Ints
-    skipped_reads: Ints
-    skipped_updates: Ints
+    reads: Ints | None
+    fills: Ints | None
+    updates: Ints | None
+    skipped_reads: Ints | None = None
+    skipped_updates: Ints | None = None
 
 
 @dataclass
@@ -66,7 +66,7 @@ def analyse_sparse(design: Design, dense: DenseAnalysis, legality: Legality) -> 
     total = dense.instances[:, 0] * dense.iterations
     traffic = {key: _unfiltered(each) for key, each in dense.traffic.items()}
     compute_instances = dense.instances[:, 0].astype(np.float64)
-    shares = np.ones(dense.expansion_x.shape)
+    shares = np.ones_like(dense.expansion_x, dtype=np.float64)
     expansion = tuple(Expansion(dense.expansion_x, dense.expansion_y, shares) for _ in tensors)
     instances = {
         (level, tensor): dense.instances[:, level + 1].astype(np.float64)
@@ -123,14 +123,15 @@ def _apply_format(traffic: SparseTraffic, representation: Representation) -> Non
     def existing(accesses: Ints) -> Ints:
         return accesses - whole(np.floor(accesses * sparsity))
 
-    def metadata(accesses: Ints) -> Ints:
+    def metadata(accesses: Ints) -> Ints | None:
+        if not accesses.any():
+            return None
         return whole(np.ceil(words * (accesses / dense.tile)[:, None, None]))
 
     traffic.representation = representation
     traffic.reads, traffic.fills = existing(dense.reads), existing(dense.fills)
-    none = np.zeros(words.shape, dtype=np.int64)
     traffic.format = FormatTraffic(
-        metadata(dense.reads), metadata(dense.fills), metadata(dense.updates), none, none
+        metadata(dense.reads), metadata(dense.fills), metadata(dense.updates)
     )
 
 
@@ -149,16 +150,7 @@ class _Existing:
         reads, fills, updates = (
             each.astype(np.float64) for each in (traffic.reads, traffic.fills, traffic.updates)
         )
-        words = traffic.format
-        if words is not None:
-            words = FormatTraffic(
-                words.reads.copy(),
-                words.fills.copy(),
-                words.updates,
-                words.skipped_reads,
-                words.skipped_updates,
-            )
-        return cls(reads, fills, updates, words)
+        return cls(reads, fills, updates, replace(traffic.format) if traffic.format else None)
 
     def thin(self, p: Floats, ranks_above: int) -> None:
         """Drop a share ``p`` of all accesses; the level above has ``ranks_above`` ranks."""
@@ -167,14 +159,23 @@ class _Existing:
         self.updates = self.updates - np.floor(self.updates * p)
         if ranks_above == 1 and self.format is not None:
             # Timeloop scales metadata only below a level of a single rank, and there rank 0.
-            for words in (self.format.fills, self.format.reads):
-                words[:, 0] -= whole(np.floor(words[:, 0] * p[:, None]))
+            self.format.fills = _thinned(self.format.fills, p)
+            self.format.reads = _thinned(self.format.reads, p)
 
     def settle(self, traffic: SparseTraffic) -> None:
         """Make them the actual accesses."""
         traffic.reads, traffic.fills = whole(self.reads), whole(self.fills)
         traffic.updates = whole(self.updates)
         traffic.format = self.format
+
+
+def _thinned(words: Ints | None, p: Floats) -> Ints | None:
+    """A share ``p`` less of rank 0."""
+    if words is None:
+        return None
+    left = words.copy("K")
+    left[:, 0] -= whole(np.floor(words[:, 0] * p[:, None]))
+    return left
 
 
 def _filter_accesses(
@@ -260,7 +261,9 @@ def _skip_here(
         own.temporal_reductions = _reductions(own)
 
 
-def _split(words: Ints, share: Floats, ranks: int) -> tuple[Ints, Ints]:
+def _split(words: Ints | None, share: Floats, ranks: int) -> tuple[Ints | None, Ints | None]:
+    if words is None:
+        return None, None
     skipped = whole(np.floor(words * share))
     skipped[:, ranks:] = 0
     return words - skipped, skipped

@@ -33,6 +33,13 @@ def expected_of(stats: str) -> Expected:
     return expected
 
 
+def sound(stats: str) -> bool:
+    """Whether a stats file holds figures, not the 0 cycles or nan of a spec that Timeloop should
+    have refused."""
+    figures = r"(Energy \(total\) *:|Total *=|Cycles *:) *-?(nan|inf)|^Cycles: 0$"
+    return re.search(figures, stats, flags=re.M) is None
+
+
 def _found(pattern: str, text: str) -> str:
     match = re.search(pattern, text, flags=re.M)
     assert match, pattern

@@ -114,6 +114,30 @@ def test_batch_without_arrays_is_the_spec_itself() -> None:
     assert batch.cycles.tolist() == [evaluate(spec).cycles]
 
 
+def test_large_batches_are_cut_without_a_seam() -> None:
+    spec = SPECS["crisp24-b64-conv4-3x3"]
+    rng = np.random.default_rng(0)
+    choices = [resplit(spec, rng, 0.2) for _ in range(50)]
+    rows = rng.integers(0, len(choices), 10_000)
+    few, many = stacked(choices), stacked([choices[row] for row in rows])
+    one, all_of = evaluate_mappings(spec, few), evaluate_mappings(spec, many)
+    assert np.array_equal(all_of.cycles, one.cycles[rows])
+    assert np.array_equal(all_of.energy_pJ, one.energy_pJ[rows], equal_nan=True)
+    assert all_of.reasons == tuple(one.reasons[row] for row in rows)
+
+
+def test_sections_that_change_in_place_are_read_again() -> None:
+    sections = copy.deepcopy(SPECS["dense-conv4-3x3"].sections)
+    before = evaluate(Spec("same", sections))
+    for action in sections["ERT"]["tables"][0]["actions"]:
+        action["energy"] *= 2
+    assert evaluate(Spec("same", sections)).energy_uJ > before.energy_uJ
+    sections["mapping"][0]["type"] = "diagonal"
+    for _ in range(2):
+        with pytest.raises(Exception, match=r"same: mapping\[0\].type"):
+            evaluate(Spec("same", sections))
+
+
 @slow
 @given(
     name=st.sampled_from(sorted(SPECS)),

@@ -13,7 +13,7 @@ import pytest
 from brute_force import Machine, Real
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sparseloop_draws import draw
+from structural_draws import draw_structure
 
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.evaluation import Evaluation
@@ -29,7 +29,7 @@ def tiny(seed: int) -> Iterator[Spec]:
     """Legal random specs that take few steps, of designs without links between compute units."""
     rng = random.Random(seed)
     while True:
-        spec = Spec(f"draw {seed}", draw(rng))
+        spec = Spec(f"draw {seed}", draw_structure(rng))
         bounds = [spec.sections["problem"]["instance"][dim] for dim in "RMNQK"]
         if math.prod(bounds) > STEPS or "hypergeometric" in str(spec.sections["problem"]):
             continue

@@ -6,14 +6,17 @@ import json
 from pathlib import Path
 
 import pytest
+from recorded import INDEX, Case, recorded
+from sparseloop_draws import KINDS
 from sparseloop_stats import differences, expected_of
 
+from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.spec import load_spec
 from crisp_loop.sparseloop import IllegalMappingError, evaluate
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CASES = json.loads((GOLDEN / "cases.json").read_text(encoding="utf-8"))
-DRAWS = sorted((GOLDEN / "draws").glob("*.json"))
+DRAWS = recorded(GOLDEN)
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if "error" not in case])
@@ -37,22 +40,31 @@ def test_golden_capacity_error_names_level_needed_and_available_words() -> None:
         assert part in str(refusal.value)
 
 
-@pytest.mark.parametrize("path", DRAWS, ids=lambda path: path.stem)
-def test_recorded_draw_agrees_in_every_count(path: Path) -> None:
-    spec = load_spec(path.with_suffix(".yaml"))
-    expected = json.loads(path.read_text(encoding="utf-8"))
-    if "error" in expected:
-        with pytest.raises(IllegalMappingError):
-            evaluate(spec)
+@pytest.mark.parametrize("case", DRAWS, ids=lambda case: case.name)
+def test_recorded_draw_agrees_in_every_count(case: Case) -> None:
+    if case.figures is None:
+        with pytest.raises(CrispLoopError):
+            evaluate(case.spec)
     else:
-        assert differences(evaluate(spec), expected) == []
+        assert differences(evaluate(case.spec), case.figures) == []
 
 
 def test_draws_cover_all_designs_and_refusals() -> None:
-    texts = [path.with_suffix(".yaml").read_text(encoding="utf-8") for path in DRAWS]
-    refused = sum("error" in json.loads(path.read_text(encoding="utf-8")) for path in DRAWS)
-    assert len(DRAWS) >= 60
-    assert refused >= 5
-    for part in ("skipping_spatial", "format: B", "hypergeometric", "density: 0.25"):
-        assert sum(part in text for text in texts) >= 5
-    assert sum("sparse_optimizations" not in text for text in texts) >= 5
+    texts = [json.dumps(case.sections) for case in DRAWS]
+    refused = sum(case.figures is None for case in DRAWS)
+    assert len(DRAWS) >= 320
+    assert 20 <= refused <= 80
+    for part in (
+        *('"skipping"', '"skipping_spatial"', '"format": "B"', '"format": "CP"', "hypergeometric"),
+        *("0.25", "0.5", "0.75", '"EXTRA"', '"keep": []', '"compute_optimization"'),
+    ):
+        assert sum(part in text for text in texts) >= 5, part
+    assert sum("sparse_optimizations" not in text for text in texts) >= 30
+    for kind in KINDS:
+        assert sum(case.kind == kind for case in DRAWS) >= 60
+
+
+def test_the_index_is_that_of_the_cases() -> None:
+    index = (GOLDEN / INDEX).read_text(encoding="utf-8").splitlines()
+    assert index == [case.line() for case in DRAWS]
+    assert len({case.name for case in DRAWS}) == len(DRAWS)

@@ -78,6 +78,12 @@ CASES: list[tuple[Spec, Callable[[Sections], None], type[CrispLoopError], list[s
     ),
     (
         CRISP,
+        set_in("problem.instance.densities.A", {"distribution": "hypergeometric", "density": 0.5}),
+        UnsupportedError,
+        ["densities.A", "exact up to 104723 elements"],
+    ),
+    (
+        CRISP,
         set_in("sparse_optimizations.targets.2.action_optimization.0.type", "gating"),
         UnsupportedError,
         ["targets[2].action_optimization[0].type", "gating"],
