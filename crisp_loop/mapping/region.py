@@ -18,6 +18,8 @@ from crisp_loop.render import spec_of
 from crisp_loop.render.spec import tensor_axes
 from crisp_loop.sparseloop.model import evaluate_mappings
 
+FORMATS = ("sparse_optimizations",)
+
 
 class Region:
     """Candidates that differ in their factors alone."""
@@ -29,7 +31,8 @@ class Region:
         self.problem = problem
         self.space = space
         self.orders = orders
-        ranks = inner_ranks(self._spec(0))
+        self._first = spec_of(accelerator, problem, self.nest(0))
+        ranks = inner_ranks(self._first)
         self.lower: Costs = lower_bounds(accelerator, problem, space, orders, ranks)
         """What each candidate costs at least."""
         self.batch: IntArray = _alike(problem, space)
@@ -60,7 +63,10 @@ class Region:
         )
 
     def _spec(self, candidate: int) -> Spec:
-        return spec_of(self.accelerator, self.problem, self.nest(candidate))
+        """The spec of a candidate's batch; beside factors only the formats tell batches apart."""
+        nest = self.nest(candidate)
+        formats = spec_of(self.accelerator, self.problem, nest, sections=FORMATS)
+        return Spec(self._first.source, self._first.sections | formats.sections)
 
 
 def inner_ranks(spec: Spec) -> InnerRanks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -9,10 +10,16 @@ from crisp_loop.accelerators import Accelerator, Problem
 from crisp_loop.core.files import parse_yaml
 from crisp_loop.core.loops import LoopNest
 from crisp_loop.core.spec import Spec
-from crisp_loop.render.spec import render_spec
+from crisp_loop.render.spec import SECTIONS, render_spec
 
 
-def spec_of(accelerator: Accelerator, problem: Problem, nest: LoopNest, source: str = "") -> Spec:
+def spec_of(
+    accelerator: Accelerator,
+    problem: Problem,
+    nest: LoopNest,
+    source: str = "",
+    sections: Sequence[str] = SECTIONS,
+) -> Spec:
     """What an engine would read from the files of :func:`render_spec`.
 
     Args:
@@ -20,11 +27,13 @@ def spec_of(accelerator: Accelerator, problem: Problem, nest: LoopNest, source: 
         problem: The GEMM as the design runs it; N grows to what the mapping computes.
         nest: Its mapping.
         source: What messages call it; the design's name and the problem's key unless given.
+        sections: Which sections it holds.
     """
-    sections: dict[str, Any] = {}
-    for file, text in render_spec(accelerator, problem.padded(nest.bound("N")), nest).items():
-        sections |= _parsed(text, file)
-    return Spec(source or f"{accelerator.name}: {problem.key}", sections)
+    padded = problem.padded(nest.bound("N"))
+    data: dict[str, Any] = {}
+    for file, text in render_spec(accelerator, padded, nest, sections).items():
+        data |= _parsed(text, file)
+    return Spec(source or f"{accelerator.name}: {problem.key}", data)
 
 
 @lru_cache(maxsize=64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from importlib.resources import as_file, files
 
@@ -26,13 +26,19 @@ CYCLE_S = 1e-9
 """Cycle time that Accelergy is told, in seconds."""
 
 
-def render_spec(accelerator: Accelerator, problem: Problem, nest: LoopNest) -> dict[str, str]:
+def render_spec(
+    accelerator: Accelerator,
+    problem: Problem,
+    nest: LoopNest,
+    sections: Sequence[str] = SECTIONS,
+) -> dict[str, str]:
     """The section files of one spec, file name to text.
 
     Args:
         accelerator: The design; its numbers fill the architecture and the energy tables.
         problem: The GEMM as the design runs it (:func:`crisp_loop.accelerators.problem_for`).
         nest: Its mapping, one entry a slot of the design's dataflow.
+        sections: Which of :data:`SECTIONS`; all make a spec.
 
     Returns:
         ``architecture.yaml`` and so on; a mode without sparse features has no
@@ -49,7 +55,7 @@ def render_spec(accelerator: Accelerator, problem: Problem, nest: LoopNest) -> d
     }
     wanted = [
         section
-        for section in SECTIONS
+        for section in sections
         if section != "sparse_optimizations"
         or mode.formats
         or mode.actions
