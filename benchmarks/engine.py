@@ -4,8 +4,9 @@
 
 One spec of each design, as rendered for a layer of ResNet-50: timeloop-model on its file, the
 engine on the same file (reading it included), and on the spec in memory, in turn at every repeat.
-Then ``evaluate_mappings`` on 1 to 100,000 mappings, and the growth with layers (specs of the
-directory, one after the other) and with storage levels. Times are the processor's, of this process
+Then ``evaluate_specs`` on ResNet-50's layers at one pattern and at nine, ``evaluate_mappings`` on 1
+to 100,000 mappings, and the growth with layers (specs of the directory,
+one after the other) and with storage levels. Times are the processor's, of this process
 and the ones it starts, so that others on the machine do not count: medians with the fastest and the
 slowest; of batches, microseconds a mapping. Without timeloop-model on PATH its columns are empty.
 Writes ``OUT.png`` and ``OUT.svg``.
@@ -24,7 +25,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +37,16 @@ import crisp_loop
 from crisp_loop.accelerators import Accelerator, load_accelerator, problem_for
 from crisp_loop.core.figures import GRID, PALETTE, STYLE, save_figure
 from crisp_loop.core.files import dump_yaml, parse_yaml
-from crisp_loop.core.gemm import Gemm, WeightSparsity
+from crisp_loop.core.gemm import Gemm, WeightSparsity, dense
+from crisp_loop.core.layers import roles
 from crisp_loop.core.loops import DIMENSIONS, LoopNest, Loops
 from crisp_loop.core.pattern import NM
 from crisp_loop.core.spec import Spec, load_spec
-from crisp_loop.render import render_spec
-from crisp_loop.sparseloop import evaluate, evaluate_mappings
+from crisp_loop.lower.draw import Draw
+from crisp_loop.mapping.library import shipped_mappings
+from crisp_loop.networks.trace import layer_table
+from crisp_loop.render import render_spec, spec_of
+from crisp_loop.sparseloop import evaluate, evaluate_mappings, evaluate_specs
 
 DESIGNS = {
     "dense": "r50-dense-layer3.4.conv1",
@@ -50,6 +55,9 @@ DESIGNS = {
     "dstc": "r50-dstc-layer3.4.conv2",
     "s2ta": "resnet50-2of4-64-s2ta-layer3.1.conv2",
 }
+PATTERNS = [
+    Draw(NM.parse(nm), block, 0.9) for nm in ("1:4", "2:4", "3:4") for block in (16, 32, 64)
+]
 BATCHES = (1, 10, 100, 1000, 10_000, 100_000)
 Times = dict[str, list[float]]
 Slots = dict[tuple[str, str], dict[str, Any]]
@@ -231,6 +239,42 @@ def batches(
     return found
 
 
+def network(design: Accelerator, draws: Sequence[Draw]) -> list[Spec]:
+    """The specs of ResNet-50's layers at some patterns, with their shipped mappings."""
+    library = shipped_mappings(design)
+    assert library is not None
+    table = layer_table("resnet50")
+    ends = roles(table)
+    specs = []
+    for draw in draws:
+        for index, layer in enumerate(table.layers):
+            weight = dense(layer.weights) if layer.name in ends else draw.counted(layer)
+            gemm = Gemm(layer.name, 1, layer.S, layer.K, layer.N, weight, 0.6 if index else 1.0)
+            problem = problem_for(design, gemm)
+            nest = library.nest(problem.key)
+            assert nest is not None
+            specs.append(spec_of(design, problem, nest, f"{draw.nm} {draw.block} {layer.name}"))
+    return specs
+
+
+def together(repeats: int, theirs: dict[str, float]) -> None:
+    """The table of a network's specs, those alike analysed together."""
+    print("\n| ms a spec | 54 specs | x | 486 specs | x |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    for name in DESIGNS:
+        design = load_accelerator(name)
+        groups = [network(design, PATTERNS[4:5]), network(design, PATTERNS)]
+        steps: dict[str, Callable[[], object]] = {
+            str(len(specs)): lambda specs=specs: list(evaluate_specs(specs)) for specs in groups
+        }
+        times = interleaved(steps, max(3, repeats // 3))
+        cells = [name]
+        for size, seconds in times.items():
+            each = [one / int(size) for one in seconds]
+            cells += [shown(each), f"{theirs[name] / statistics.median(each):.0f}"]
+        print("| " + " | ".join(cells) + " |", flush=True)
+
+
 def growth(
     what: str, groups: dict[int, list[Spec]], repeats: int, scratch: Path
 ) -> tuple[list[float], list[float]]:
@@ -298,6 +342,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         scratch = Path(directory)
         theirs = single(specs, options.repeats, scratch)
+        together(options.repeats, theirs)
         by_batch = batches(specs, options.repeats, theirs)
         layers = [load_spec(path) for path in sorted(options.specs.glob("*.yaml"))]
         sizes = [size for size in (1, 2, 5, 10, 20, 50) if size <= len(layers)]

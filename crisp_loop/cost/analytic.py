@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from itertools import chain
 
 from crisp_loop import __version__
 from crisp_loop.core.evaluation import Evaluation
 from crisp_loop.core.progress import Progress
 from crisp_loop.core.spec import Spec
 
+_AT_ONCE = 1000
+"""Specs that are looked through for ones that are alike; their figures wait in memory."""
+
 
 @dataclass(frozen=True)
 class Analytic:
-    """Adapter of :func:`crisp_loop.sparseloop.model.evaluate`."""
+    """Adapter of :func:`crisp_loop.sparseloop.evaluate_specs`."""
 
     name: str = "analytic"
     exact: bool = False
@@ -35,8 +39,10 @@ class Analytic:
     def evaluate(self, specs: Sequence[Spec], progress: Progress) -> Iterator[Evaluation]:
         """Yield the evaluation of each spec, in order."""
         # Here, so that a run of the native tool does not load the model.
-        from crisp_loop.sparseloop.model import evaluate
+        from crisp_loop.sparseloop import evaluate_specs
 
-        for spec in progress.track(specs, "analytic", total=len(specs)):
-            seen = spec if self.exact else replace(spec, gathers=())
-            yield replace(evaluate(seen), engine=self.name)
+        seen = [spec if self.exact else replace(spec, gathers=()) for spec in specs]
+        parts = (seen[start : start + _AT_ONCE] for start in range(0, len(seen), _AT_ONCE))
+        said = chain.from_iterable(evaluate_specs(part) for part in parts)
+        for evaluation in progress.track(said, "analytic", total=len(specs)):
+            yield replace(evaluation, engine=self.name)

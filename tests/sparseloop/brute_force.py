@@ -16,7 +16,7 @@ from itertools import product
 from typing import TypeAlias
 
 from crisp_loop.core.spec import Spec
-from crisp_loop.sparseloop.model import parse
+from crisp_loop.sparseloop.parse import parse
 
 Element: TypeAlias = tuple[int, ...]
 """Coordinates along the tensor's dimensions, in alphabetical order."""

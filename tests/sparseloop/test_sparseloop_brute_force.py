@@ -20,7 +20,7 @@ from crisp_loop.core.evaluation import Evaluation
 from crisp_loop.core.gathers import Gather, unions
 from crisp_loop.core.spec import Spec
 from crisp_loop.sparseloop import evaluate
-from crisp_loop.sparseloop.model import parse
+from crisp_loop.sparseloop.parse import parse
 
 STEPS = 3000
 

@@ -1,0 +1,95 @@
+"""The form that every engine fills, filled from the arrays of an analysis."""
+
+from __future__ import annotations
+
+import math
+
+import crisp_loop
+from crisp_loop.core.evaluation import (
+    Accesses,
+    ComputeStats,
+    Evaluation,
+    FormatAccesses,
+    LevelStats,
+    TensorStats,
+)
+from crisp_loop.sparseloop.arrays import Ints
+from crisp_loop.sparseloop.dense import Design
+from crisp_loop.sparseloop.microarchitecture import Cost, LevelCost, TensorCost
+from crisp_loop.sparseloop.sparse import SparseAnalysis, SparseTraffic
+
+
+def figures(design: Design, sparse: SparseAnalysis, cost: Cost, at: int = 0) -> Evaluation:
+    """The figures of mapping number ``at`` of the batch that was analysed."""
+    compute, computes = design.architecture.compute, sparse.computes
+    levels = tuple(
+        _of_level(design, sparse, index, level, at) for index, level in enumerate(cost.levels)
+    )
+    return Evaluation(
+        spec=design.source,
+        engine="analytic",
+        engine_version=crisp_loop.__version__,
+        cycles=int(cost.cycles[at]),
+        energy_uJ=float(cost.energy[at]) * 1e-6,
+        utilization=float(cost.utilization[at]),
+        compute=ComputeStats(
+            name=compute.name,
+            instances=compute.mesh.instances,
+            utilized_instances=math.floor(sparse.compute_instances[at]),
+            cycles=int(cost.compute_cycles[at]),
+            algorithmic=int(computes.algorithmic[at]),
+            actual=int(computes.actual[at]),
+            gated=0,
+            skipped=int(computes.skipped[at]),
+            energy_pJ=float(cost.compute_energy[at]),
+        ),
+        levels=levels,
+    )
+
+
+def _of_level(
+    design: Design, sparse: SparseAnalysis, index: int, level: LevelCost, at: int
+) -> LevelStats:
+    return LevelStats(
+        name=design.architecture.levels[index].name,
+        cycles=int(level.cycles[at]),
+        throttling=float(level.throttling[at]),
+        tensors={
+            design.problem.tensors[tensor].name: _of_tensor(
+                sparse.traffic[index, tensor], float(sparse.instances[index, tensor][at]), each, at
+            )
+            for tensor, each in level.tensors.items()
+        },
+        energy_pJ=float(level.energy[at]),
+    )
+
+
+def _of_tensor(traffic: SparseTraffic, instances: float, cost: TensorCost, at: int) -> TensorStats:
+    def accesses(dense: Ints, actual: Ints, skipped: Ints | None = None) -> Accesses:
+        return Accesses(
+            algorithmic=int(dense[at]),
+            actual=int(actual[at]),
+            skipped=0 if skipped is None else int(skipped[at]),
+        )
+
+    def words(kind: str) -> FormatAccesses:
+        # Like timeloop-model, say nothing of a kind of access that moves no bits.
+        if traffic.format is None or not cost.format_bits[kind][at]:
+            return FormatAccesses()
+        each = getattr(traffic.format, kind)
+        return FormatAccesses(tuple((int(rank[0]), int(rank[1])) for rank in each[at]))
+
+    dense = traffic.dense
+    return TensorStats(
+        tile_shape=int(dense.tile[at]),
+        utilized_capacity=int(cost.capacity[at]),
+        instances=instances,
+        reads=accesses(dense.reads, traffic.reads, traffic.skipped_reads),
+        fills=accesses(dense.fills, traffic.fills),
+        updates=accesses(dense.updates, traffic.updates, traffic.skipped_updates),
+        format_reads=words("reads"),
+        format_fills=words("fills"),
+        format_updates=words("updates"),
+        temporal_reductions=int(traffic.temporal_reductions[at]),
+        energy_pJ=float(cost.energy[at]),
+    )
