@@ -11,6 +11,7 @@ from crisp_loop.core.evaluation import Evaluation
 from crisp_loop.core.progress import Progress
 from crisp_loop.core.spec import Spec
 from crisp_loop.cost.analytic import Analytic
+from crisp_loop.cost.docker import Docker
 from crisp_loop.cost.timeloop import Timeloop
 
 
@@ -44,6 +45,7 @@ AUTO = "auto"
 ENGINES: dict[str, Callable[[Path | None], Engine]] = {
     "timeloop": lambda keep_dir: Timeloop(keep_dir=keep_dir),
     "analytic": lambda keep_dir: Analytic(),
+    "docker": lambda keep_dir: Docker(keep_dir=keep_dir),
     "analytic-exact": lambda keep_dir: Analytic("analytic-exact", exact=True),
 }
 """Name to maker, in the order in which ``auto`` tries them. The maker's argument is where a
