@@ -54,7 +54,7 @@ def inspect_image(name: str) -> Image | str:
 
 _CAUSES: list[tuple[str, Callable[[str], str]]] = [
     (
-        r"permission denied",
+        r"permission denied while trying|dial unix .*permission denied",
         lambda image: (
             "you may not talk to the Docker daemon; add yourself to its group"
             " (sudo usermod -aG docker $USER, then log in again), or use rootless Docker"
