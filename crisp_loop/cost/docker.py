@@ -93,7 +93,9 @@ class Docker:
             for index, (spec, text) in enumerate(zip(specs, texts, strict=True))
             if (found := remembered(self.store, text, spec.source, self.name, version))
         }
-        missing = {index: text for index, text in enumerate(texts) if index not in known}
+        # Layers of one shape share their call: the one of the first of them.
+        first = {text: index for index, text in reversed(list(enumerate(texts)))}
+        missing = {index: text for text, index in first.items() if index not in known}
         with contextlib.ExitStack() as stack:
             outcomes: dict[int, Outcome] = {}
             answers: Iterator[tuple[int, Outcome]] = iter(())
@@ -104,12 +106,13 @@ class Docker:
                 if index in known:
                     yield known[index]
                     continue
-                while index not in outcomes:
+                call = first[texts[index]]
+                while call not in outcomes:
                     answered, outcome = next(answers)
                     outcomes[answered] = outcome
                     if self.store and outcome.status == 0 and outcome.stats:
                         self.store.keep(version, texts[answered], outcome.stats)
-                yield self._evaluation(specs[index], texts[index], outcomes.pop(index), version)
+                yield self._evaluation(specs[index], texts[index], outcomes[call], version)
 
     def _evaluation(self, spec: Spec, text: str, outcome: Outcome, version: str) -> Evaluation:
         try:

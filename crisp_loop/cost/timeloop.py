@@ -12,8 +12,8 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from crisp_loop.core.errors import CrispLoopError
@@ -84,30 +84,35 @@ class Timeloop:
         through_front_end = self.goes_through_front_end
         processes = Processes()
 
-        def one(spec: Spec) -> Evaluation:
-            return self._evaluate(spec, binary, version, through_front_end, processes)
+        def one(spec: Spec, text: str) -> Evaluation:
+            return self._evaluate(spec, text, binary, version, through_front_end, processes)
 
+        # The parsed sections, not the files they came from: every engine evaluates the same
+        # data, and one file is enough to repeat the call.
+        texts = [dump_yaml(spec.sections) for spec in specs]
         with ThreadPoolExecutor(self.workers) as pool:
-            futures = [pool.submit(one, spec) for spec in specs]
+            futures: dict[str, Future[Evaluation]] = {}
+            for spec, text in zip(specs, texts, strict=True):
+                if text not in futures:  # layers of one shape share their call
+                    futures[text] = pool.submit(one, spec, text)
             try:
-                for future in progress.track(futures, self.name, total=len(futures)):
-                    yield future.result()
+                pairs = list(zip(specs, texts, strict=True))
+                for spec, text in progress.track(pairs, self.name, total=len(pairs)):
+                    yield replace(futures[text].result(), spec=spec.source)
             finally:
-                for future in futures:
+                for future in futures.values():
                     future.cancel()
                 processes.end_all()
 
     def _evaluate(
         self,
         spec: Spec,
+        text: str,
         binary: Path,
         version: str,
         through_front_end: bool,
         processes: Processes,
     ) -> Evaluation:
-        # The parsed sections, not the files they came from: every engine evaluates the same
-        # data, and one file is enough to repeat the call.
-        text = dump_yaml(spec.sections)
         if known := remembered(self.store, text, spec.source, self.name, version):
             return known
         scratch = Path(tempfile.mkdtemp(prefix="crisp_loop-timeloop-"))

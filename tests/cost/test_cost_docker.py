@@ -101,6 +101,17 @@ def test_what_is_known_needs_no_container(fake_docker: FakeDocker, fake_tool: Fa
     assert len(runs(log)) == 1
 
 
+def test_specs_of_one_content_share_a_call(
+    fake_docker: FakeDocker, fake_tool: FakeTool, tmp_path: Path
+) -> None:
+    fake_docker()
+    fake_tool(f"open({str(tmp_path / 'calls')!r}, 'a').write('x')\n" + ANSWER)
+    one, two = specs(2)
+    found = evaluate([one, Spec("again", one.sections), two, one], store=None)
+    assert [item.spec for item in found] == ["dir/spec 0", "again", "dir/spec 1", "dir/spec 0"]
+    assert (tmp_path / "calls").read_text() == "xx"
+
+
 def test_another_image_is_asked_again(fake_docker: FakeDocker, fake_tool: FakeTool) -> None:
     log = fake_docker()
     fake_tool(ANSWER)
@@ -240,7 +251,15 @@ def test_the_image_says_what_the_native_tool_says() -> None:
 @pytest.mark.timeloop
 @needs_image
 def test_no_container_is_left_behind() -> None:
-    wanted = [load_spec(DATA / "stc24-conv5-1x1")] * 50
+    one = load_spec(DATA / "stc24-conv5-1x1")
+    wanted = [
+        Spec(
+            f"{i}",
+            one.sections
+            | {"ART": {"version": 0.3, "tables": one.sections["ART"]["tables"], "i": i}},
+        )
+        for i in range(50)
+    ]
     answers = Docker(store=None).evaluate(wanted, Quiet())
     next(answers)
     assert containers()

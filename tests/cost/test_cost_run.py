@@ -176,7 +176,7 @@ def test_diagnose_names_everything() -> None:
     found = {finding.name: finding for finding in diagnose()}
     assert set(found) == {
         "python", "torch", "engine analytic", "engine timeloop", "pytimeloop", "accelergy",
-        "docker", "energy tables",
+        "docker", "engine docker", "energy tables",
     }  # fmt: skip
     assert found["python"].usable
     for finding in found.values():

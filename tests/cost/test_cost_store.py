@@ -58,6 +58,14 @@ def test_the_same_content_under_another_name(fake_tool: FakeTool, tmp_path: Path
     assert len(list((tmp_path / "calls").iterdir())) == 1
 
 
+def test_specs_of_one_content_share_a_call(fake_tool: FakeTool, tmp_path: Path) -> None:
+    fake_tool(counted(tmp_path / "calls", seconds=0.1))
+    one, two = specs(2)
+    wanted = [one, Spec("again", one.sections), two, Spec("and again", one.sections)]
+    assert evaluate(wanted, store=None) == ["spec 0", "again", "spec 1", "and again"]
+    assert len(list((tmp_path / "calls").iterdir())) == 2
+
+
 def test_another_build_of_the_tool_is_asked_again(fake_tool: FakeTool, tmp_path: Path) -> None:
     tool = fake_tool(counted(tmp_path / "calls"))
     evaluate(specs(1))
