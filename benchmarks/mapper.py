@@ -120,7 +120,7 @@ def main() -> None:
 
     draw = Draw(NM.parse(options.nm), options.block, options.sparsity)
     search = MapperOptions(threads=options.threads)
-    engine = Timeloop(workers=1)
+    engine = Timeloop(workers=1, store=None)
     rows = read(options.out)
     done = {(row.design, row.problem) for row in rows}
     new = not rows

@@ -150,7 +150,7 @@ def main() -> None:
     chosen = random.Random(options.seed).sample(specs, min(options.sample, len(specs)))
     failures: list[str] = []
     rows = []
-    engine, analytic = Timeloop(workers=1), Analytic()
+    engine, analytic = Timeloop(workers=1, store=None), Analytic()
     for case, spec, source in chosen:
         (ours,) = analytic.evaluate([spec], Quiet())
         try:

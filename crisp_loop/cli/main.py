@@ -80,7 +80,16 @@ EngineName = Annotated[
         "--engine",
         "-e",
         metavar="ENGINE",
-        help="auto, analytic, analytic-exact or timeloop. \\[default: auto]",
+        help="auto, analytic, analytic-exact, timeloop or docker. \\[default: auto]",
+    ),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout",
+        metavar="SECONDS",
+        min=0.1,
+        help="Time for one spec on timeloop or docker. \\[default: 600]",
     ),
 ]
 ObjectiveName = Annotated[
@@ -168,6 +177,7 @@ def evaluate(
     engine: EngineName = None,
     classes: Classes = None,
     seed: Seed = None,
+    timeout: Timeout = None,
     out_dir: Out = None,
     layers: Annotated[
         bool, typer.Option("--layers", help="Print the per-layer table too.")
@@ -199,7 +209,7 @@ def evaluate(
         user_classes=_listed(classes),
     )
     target = _directory(out_dir, chosen.run_name)
-    results = run_experiment(chosen, target, Bars())
+    results = run_experiment(chosen, target, Bars(), timeout)
     if chosen.masks == PRUNE:
         out.print(pruning_table(read_summary(target)))
     _show(results, layers)
@@ -469,6 +479,7 @@ def cost(
         ),
     ],
     engine: EngineName = "auto",
+    timeout: Timeout = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print every figure of every level as JSON.")
     ] = False,
@@ -477,7 +488,7 @@ def cost(
     from crisp_loop.core.evaluation import Evaluation
     from crisp_loop.cost.run import evaluate_specs
 
-    evaluations = evaluate_specs(specs, engine=engine or "auto", progress=Bars())
+    evaluations = evaluate_specs(specs, engine=engine or "auto", progress=Bars(), timeout_s=timeout)
     if as_json:
         print(TypeAdapter(list[Evaluation]).dump_json(evaluations, indent=1).decode())
     else:

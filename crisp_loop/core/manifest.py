@@ -11,6 +11,8 @@ from typing import Annotated
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from crisp_loop.core.files import sha256
+
 _config = ConfigDict(extra="forbid")
 
 
@@ -59,6 +61,12 @@ class SpecEntry:
     """Why the layer's weights are dense, or what of their mask was approximated and by how much."""
     files: dict[str, str] = field(default_factory=dict)
     """SHA-256 of each file of the spec."""
+
+    @property
+    def spec_hash(self) -> str:
+        """One hash over the spec's files, by name and content; empty where they are not known."""
+        each = [f"{name} {digest}" for name, digest in sorted(self.files.items())]
+        return sha256("\n".join(each))[:12] if each else ""
 
 
 @dataclass(frozen=True, kw_only=True, config=_config)

@@ -20,6 +20,7 @@ from crisp_loop import __version__
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.cost import frontend
 from crisp_loop.cost.analytic import Analytic
+from crisp_loop.cost.docker import Docker
 from crisp_loop.cost.timeloop import Timeloop
 from crisp_loop.tools.programs import MODEL, fingerprint
 
@@ -54,6 +55,7 @@ def diagnose() -> tuple[Finding, ...]:
         _front_end(),
         _accelergy(),
         _docker(),
+        _docker_engine(),
         _energy_tables(),
     )
 
@@ -122,7 +124,10 @@ def _docker() -> Finding:
     start = "start the Docker daemon, and let your user talk to it"
     if shutil.which("docker") is None:
         return Finding(
-            "docker", False, "no docker client on PATH", "install Docker; only compose needs it"
+            "docker",
+            False,
+            "no docker client on PATH",
+            "install Docker; only compose and the engine docker need it",
         )
     try:
         done = subprocess.run(
@@ -144,6 +149,14 @@ def _docker() -> Finding:
         why = lines[0] if lines else f"status {done.returncode}"
         return Finding("docker", False, f"the daemon cannot be reached: {why}", start)
     return Finding("docker", True, done.stdout.strip())
+
+
+def _docker_engine() -> Finding:
+    engine = Docker()
+    reason = engine.unavailable()
+    if reason is not None:
+        return _split("engine docker", reason)
+    return Finding("engine docker", True, engine.version())
 
 
 def _energy_tables() -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +12,7 @@ from crisp_loop.core.evaluation import Evaluation
 from crisp_loop.core.progress import Progress
 from crisp_loop.core.spec import Spec
 from crisp_loop.cost.analytic import Analytic
+from crisp_loop.cost.docker import Docker
 from crisp_loop.cost.timeloop import Timeloop
 
 
@@ -40,22 +42,43 @@ class Engine(Protocol):
 
 
 AUTO = "auto"
+TIMEOUT_S = 600.0
+"""Seconds that one spec may take on an engine that calls a tool, unless told otherwise."""
 
-ENGINES: dict[str, Callable[[Path | None], Engine]] = {
-    "timeloop": lambda keep_dir: Timeloop(keep_dir=keep_dir),
-    "analytic": lambda keep_dir: Analytic(),
-    "analytic-exact": lambda keep_dir: Analytic("analytic-exact", exact=True),
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """What an engine that calls a tool is told; the others need nothing."""
+
+    keep_dir: Path | None = None
+    """Where a failed call's input and log are kept; None for a temporary directory that stays."""
+    timeout_s: float = TIMEOUT_S
+    """Seconds that one spec may take."""
+
+
+def _timeloop(options: EngineOptions) -> Engine:
+    return Timeloop(keep_dir=options.keep_dir, timeout_s=options.timeout_s)
+
+
+def _docker(options: EngineOptions) -> Engine:
+    return Docker(keep_dir=options.keep_dir, timeout_s=options.timeout_s)
+
+
+ENGINES: dict[str, Callable[[EngineOptions], Engine]] = {
+    "timeloop": _timeloop,
+    "analytic": lambda options: Analytic(),
+    "docker": _docker,
+    "analytic-exact": lambda options: Analytic("analytic-exact", exact=True),
 }
-"""Name to maker, in the order in which ``auto`` tries them. The maker's argument is where a
-failed call's input and log are kept (None: in a temporary directory that stays)."""
+"""Name to maker, in the order in which ``auto`` tries them; the second one can always be used."""
 
 
-def find_engine(name: str, keep_dir: Path | None = None) -> Engine:
+def find_engine(name: str, options: EngineOptions | None = None) -> Engine:
     """The engine called ``name``, ready to use.
 
     Args:
         name: A key of :data:`ENGINES`, or ``auto`` for the first of them that can be used.
-        keep_dir: Where the engine keeps the input and log of a failed call.
+        options: What the engine is told.
 
     Raises:
         InputError: no such engine.
@@ -66,7 +89,7 @@ def find_engine(name: str, keep_dir: Path | None = None) -> Engine:
         raise InputError("engine", "", name, f"the known engines are {known}")
     reasons: list[str] = []
     for candidate in ENGINES if name == AUTO else (name,):
-        engine = ENGINES[candidate](keep_dir)
+        engine = ENGINES[candidate](options or EngineOptions())
         reason = engine.unavailable()
         if reason is None:
             return engine

@@ -10,7 +10,7 @@ from crisp_loop.core.files import read_json, write_json
 from crisp_loop.core.progress import Progress, Quiet
 from crisp_loop.core.spec import Spec, load_spec
 from crisp_loop.cost.analytic import Analytic
-from crisp_loop.cost.engine import AUTO, Engine, find_engine
+from crisp_loop.cost.engine import AUTO, TIMEOUT_S, Engine, EngineOptions, find_engine
 from crisp_loop.cost.preflight import check_mapping, check_spec
 
 EVALUATIONS_FILE = "evaluations.json"
@@ -22,16 +22,19 @@ def evaluate_specs(
     engine: str | Engine = AUTO,
     out: Path | None = None,
     progress: Progress | None = None,
+    timeout_s: float | None = None,
 ) -> list[Evaluation]:
     """Price each spec in cycles and energy.
 
     Args:
         paths_or_specs: YAML files, directories of section files, or specs in memory.
-        engine: ``analytic``, ``timeloop``, ``auto`` (timeloop where it is installed, else
-            analytic), or an engine with options of your own.
+        engine: ``analytic``, ``timeloop``, ``docker``, ``auto`` (timeloop where it is
+            installed, else analytic), or an engine with options of your own.
         out: The JSON file to write, for :func:`read_evaluations`. The input and log of a call
             that timeloop-model refused are kept in ``failed/`` beside it.
         progress: Who hears how far it is.
+        timeout_s: Seconds that one spec may take on an engine that calls a tool; None for its
+            own limit.
 
     Returns:
         The evaluations, in the order of the specs.
@@ -41,7 +44,9 @@ def evaluate_specs(
     """
     progress = progress or Quiet()
     if isinstance(engine, str):
-        chosen = find_engine(engine, keep_dir=out.parent / FAILED_DIRECTORY if out else None)
+        keep_dir = out.parent / FAILED_DIRECTORY if out else None
+        options = EngineOptions(keep_dir, timeout_s or TIMEOUT_S)
+        chosen = find_engine(engine, options)
     else:
         chosen = engine
     specs = [item if isinstance(item, Spec) else load_spec(item) for item in paths_or_specs]

@@ -12,8 +12,8 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from crisp_loop.core.errors import CrispLoopError
@@ -22,8 +22,10 @@ from crisp_loop.core.files import dump_yaml, read_text, sha256
 from crisp_loop.core.progress import Progress
 from crisp_loop.core.spec import Spec
 from crisp_loop.cost import frontend
-from crisp_loop.cost.stats import FILE_NAME, parse_stats
-from crisp_loop.tools.failures import EvaluationError, explain
+from crisp_loop.cost.outcome import LOG_TAIL_BYTES, CallError, Outcome, remembered
+from crisp_loop.cost.stats import FILE_NAME
+from crisp_loop.cost.store import ResultStore, user_store
+from crisp_loop.tools.failures import EvaluationError
 from crisp_loop.tools.kept import keep_failure
 from crisp_loop.tools.processes import Processes
 from crisp_loop.tools.programs import MODEL, call_environment, find_program, fingerprint
@@ -32,8 +34,6 @@ INPUT = "input.yaml"
 PROCESSED_INPUT = "parsed-processed-input.yaml"
 """What the front end hands to the binary."""
 LOG = "timeloop-model.log"
-
-_LOG_TAIL_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class Timeloop:
     None leaves them in the system's temporary directory."""
     use_front_end: bool | None = None
     """Whether to go through pytimeloop; None where it is installed."""
+    store: ResultStore | None = field(default_factory=user_store)
+    """Where results are looked up first and kept; None to ask the tool every time."""
 
     def unavailable(self) -> str | None:
         """Why it cannot be used here, with what to install; None when it can."""
@@ -82,76 +84,83 @@ class Timeloop:
         through_front_end = self.goes_through_front_end
         processes = Processes()
 
-        def one(spec: Spec) -> Evaluation:
-            return self._evaluate(spec, binary, version, through_front_end, processes)
+        def one(spec: Spec, text: str) -> Evaluation:
+            return self._evaluate(spec, text, binary, version, through_front_end, processes)
 
+        # The parsed sections, not the files they came from: every engine evaluates the same
+        # data, and one file is enough to repeat the call.
+        texts = [dump_yaml(spec.sections) for spec in specs]
         with ThreadPoolExecutor(self.workers) as pool:
-            futures = [pool.submit(one, spec) for spec in specs]
+            futures: dict[str, Future[Evaluation]] = {}
+            for spec, text in zip(specs, texts, strict=True):
+                if text not in futures:  # layers of one shape share their call
+                    futures[text] = pool.submit(one, spec, text)
             try:
-                for future in progress.track(futures, self.name, total=len(futures)):
-                    yield future.result()
+                pairs = list(zip(specs, texts, strict=True))
+                for spec, text in progress.track(pairs, self.name, total=len(pairs)):
+                    yield replace(futures[text].result(), spec=spec.source)
             finally:
-                for future in futures:
+                for future in futures.values():
                     future.cancel()
                 processes.end_all()
 
     def _evaluate(
         self,
         spec: Spec,
+        text: str,
         binary: Path,
         version: str,
         through_front_end: bool,
         processes: Processes,
     ) -> Evaluation:
-        # The parsed sections, not the files they came from: every engine evaluates the same
-        # data, and one file is enough to repeat the call.
-        text = dump_yaml(spec.sections)
+        if known := remembered(self.store, text, spec.source, self.name, version):
+            return known
         scratch = Path(tempfile.mkdtemp(prefix="crisp_loop-timeloop-"))
         try:
             (scratch / INPUT).write_text(text, encoding="utf-8")
             through_front_end = through_front_end and frontend.suits(text, scratch)
-            cause = self._call(scratch, binary, through_front_end, processes)
-            if cause is None:
-                try:
-                    return parse_stats(
-                        read_text(scratch / FILE_NAME), spec.source, self.name, version
-                    )
-                except CrispLoopError as error:  # foreign bytes, or half a file
-                    cause = str(error).replace(f"{scratch}{os.sep}", "").rstrip(".")
+            try:
+                outcome = self._call(scratch, binary, through_front_end, processes)
+                found = outcome.evaluation(spec.source, self.name, version, self.timeout_s)
+            except OSError as error:
+                cause = f"{binary} cannot be started ({error.strerror or error})"
+            except CallError as error:
+                cause = str(error)
+            else:
+                if self.store and outcome.stats:
+                    self.store.keep(version, text, outcome.stats)
+                return found
             raise self._keep(spec, text, cause, scratch, binary, through_front_end)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
     def _call(
         self, scratch: Path, binary: Path, through_front_end: bool, processes: Processes
-    ) -> str | None:
-        """Run the tool in ``scratch``; why it failed, or None."""
+    ) -> Outcome:
+        """Run the tool in ``scratch``.
+
+        Raises:
+            CallError: it wrote something that is no text.
+            OSError: it cannot be started.
+        """
         environment = frontend.environment() if through_front_end else os.environ
         with (scratch / LOG).open("wb") as log:
-            try:
-                status = processes.run(
-                    _command(scratch, INPUT, binary, through_front_end),
-                    cwd=scratch,
-                    env=call_environment(binary, environment),
-                    log=log.fileno(),
-                    timeout_s=self.timeout_s,
-                )
-            except OSError as error:
-                return f"{binary} cannot be started ({error.strerror or error})"
-        if status is None:
-            return (
-                f"it did not finish within {self.timeout_s:g} s; hypergeometric densities take"
-                " long, fixed_structured ones do not"
+            status = processes.run(
+                _command(scratch, INPUT, binary, through_front_end),
+                cwd=scratch,
+                env=call_environment(binary, environment),
+                log=log.fileno(),
+                timeout_s=self.timeout_s,
             )
-        written = (scratch / FILE_NAME).is_file()
-        if status == 0 and written:
-            return None
         with (scratch / LOG).open("rb") as log:
-            log.seek(max(0, (scratch / LOG).stat().st_size - _LOG_TAIL_BYTES))
+            log.seek(max(0, (scratch / LOG).stat().st_size - LOG_TAIL_BYTES))
             said = log.read().decode("utf-8", errors="replace")
-        if status == 0:
-            return f"it wrote no {FILE_NAME}, though it ended well"
-        return explain(said, status)
+        written = scratch / FILE_NAME
+        try:
+            stats = read_text(written) if written.is_file() else None
+        except CrispLoopError as error:
+            raise CallError(str(error).replace(f"{scratch}{os.sep}", "").rstrip(".")) from None
+        return Outcome(status, stats, said)
 
     def _keep(
         self,

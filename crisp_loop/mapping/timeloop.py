@@ -19,8 +19,7 @@ from crisp_loop.accelerators.schema import Slot
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.files import parse_yaml, read_text, sha256, validated, write_text
 from crisp_loop.core.loops import DIMENSIONS, Kind, LoopNest, Loops
-from crisp_loop.core.spec import Spec
-from crisp_loop.render import render_spec
+from crisp_loop.render import spec_of
 from crisp_loop.render.mapspace import MapperOptions, Place, render_mapspace
 from crisp_loop.sparseloop import IllegalMappingError, evaluate
 from crisp_loop.tools.failures import explain
@@ -252,11 +251,8 @@ def _nest(
 
 def _priced(accelerator: Accelerator, problem: Problem, nest: LoopNest) -> list[_Found]:
     """The mapping with the figures of its own spec, unless that is illegal."""
-    sections: dict[str, Any] = {}
-    for file, text in render_spec(accelerator, problem, nest).items():
-        sections |= parse_yaml(text, file)
     try:
-        seen = evaluate(Spec(accelerator.name, sections))
+        seen = evaluate(spec_of(accelerator, problem, nest))
     except IllegalMappingError:
         return []
     return [_Found(nest, seen.cycles, seen.energy_uJ)]

@@ -109,7 +109,12 @@ class RunDirectory:
         return self.root / "cost" / "evaluations.json"
 
 
-def run_experiment(experiment: Experiment, out: Path, progress: Progress | None = None) -> Report:
+def run_experiment(
+    experiment: Experiment,
+    out: Path,
+    progress: Progress | None = None,
+    timeout_s: float | None = None,
+) -> Report:
     """The whole flow; results and every intermediate file land under ``out``.
 
     Training and pruning are kept when nothing that decides them has changed, so a run that was
@@ -118,7 +123,11 @@ def run_experiment(experiment: Experiment, out: Path, progress: Progress | None 
     progress = progress or Quiet()
     run = prepare_specs(experiment, out, progress)
     evaluate_specs(
-        spec_directories(run), engine=experiment.engine, out=run.evaluations, progress=progress
+        spec_directories(run),
+        engine=experiment.engine,
+        out=run.evaluations,
+        progress=progress,
+        timeout_s=timeout_s,
     )
     return write_report(run.manifest, run.evaluations, run.root)
 

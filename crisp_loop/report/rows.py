@@ -40,6 +40,8 @@ COLUMNS = (
     "engine_version",
     "ert",
     "mapping",
+    "spec",
+    "rendered_by",
 )
 """Columns of ``results.csv``; ``docs/results-table.md`` says what each one means."""
 
@@ -68,6 +70,7 @@ def results_table(
     if not manifest.entries:
         raise CrispLoopError(f"{manifest_path} lists no specs; there is nothing to report.")
     found = _Lookup(evaluations, manifest_path.parent)
+    rendered_by = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
     rows: dict[tuple[str, str, str], Row] = {}
     for entry in manifest.entries:
         key = (entry.model, entry.layer, entry.accelerator)
@@ -81,7 +84,7 @@ def results_table(
             raise CrispLoopError(
                 f"{manifest_path}: spec {entry.spec} has no evaluation; run crisp-loop cost on it."
             )
-        rows[key] = _row(entry, evaluation)
+        rows[key] = _row(entry, evaluation) | {"rendered_by": rendered_by}
     for (model, layer, _), row in rows.items():
         baseline = rows.get((model, layer, manifest.baseline))
         if baseline is None:
@@ -145,6 +148,7 @@ def _row(entry: SpecEntry, evaluation: Evaluation) -> Row:
         "engine_version": evaluation.engine_version,
         "ert": entry.ert,
         "mapping": entry.mapping,
+        "spec": entry.spec_hash,
     }
 
 

@@ -86,7 +86,7 @@ def read_results(path: Path) -> pd.DataFrame:
     """
     read_text(path, "results table")
     texts = ("model", "layer", "accelerator", "bottleneck", "engine", "engine_version")
-    as_text = dict.fromkeys((*texts, "ert", "mapping"), str)
+    as_text = dict.fromkeys((*texts, "ert", "mapping", "spec", "rendered_by"), str)
     try:
         frame = pd.read_csv(path, dtype=as_text, keep_default_na=False, na_values=[""])
     except (ValueError, pd.errors.ParserError) as error:
@@ -94,7 +94,7 @@ def read_results(path: Path) -> pd.DataFrame:
     missing = [name for name in COLUMNS if name not in frame.columns]
     if missing:
         raise CrispLoopError(f"{path} lacks the column {missing[0]!r}; expected a results table.")
-    frame = frame[list(COLUMNS)]
+    frame = frame[list(COLUMNS)].fillna(dict.fromkeys(as_text, ""))
     for name in COLUMNS:
         if name not in as_text:
             _check_numbers(path, name, frame[name].tolist())

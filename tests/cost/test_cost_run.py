@@ -16,7 +16,7 @@ from crisp_loop.core.spec import Spec, load_spec
 from crisp_loop.cost import doctor
 from crisp_loop.cost.analytic import Analytic
 from crisp_loop.cost.doctor import diagnose
-from crisp_loop.cost.engine import ENGINES, Engine, find_engine
+from crisp_loop.cost.engine import ENGINES, Engine, EngineOptions, find_engine
 from crisp_loop.cost.preflight.energies import check_energies
 from crisp_loop.cost.run import evaluate_specs, read_evaluations
 from crisp_loop.cost.stats import parse_stats
@@ -95,7 +95,7 @@ def test_damaged_evaluations_are_one_sentence(tmp_path: Path) -> None:
 
 
 def test_unknown_engine_names_the_known_ones() -> None:
-    known = "auto, analytic, analytic-exact, timeloop"
+    known = "auto, analytic, analytic-exact, docker, timeloop"
     with pytest.raises(InputError, match=f"'sparseloop' cannot be used; .*{known}"):
         find_engine("sparseloop")
 
@@ -124,7 +124,7 @@ def test_no_engine_at_all_tells_every_reason(
 
 def test_engines_carry_their_names() -> None:
     for name, make in ENGINES.items():
-        engine: Engine = make(None)
+        engine: Engine = make(EngineOptions())
         assert engine.name == name
 
 
@@ -176,7 +176,7 @@ def test_diagnose_names_everything() -> None:
     found = {finding.name: finding for finding in diagnose()}
     assert set(found) == {
         "python", "torch", "engine analytic", "engine timeloop", "pytimeloop", "accelergy",
-        "docker", "energy tables",
+        "docker", "engine docker", "energy tables",
     }  # fmt: skip
     assert found["python"].usable
     for finding in found.values():

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from crisp_loop.core.evaluation import Evaluation
 from crisp_loop.core.progress import Quiet
 from crisp_loop.core.spec import load_spec
-from crisp_loop.cost.engine import ENGINES
+from crisp_loop.cost.engine import ENGINES, EngineOptions
 
 CASES = sorted((Path(__file__).parents[1] / "golden/rendered").glob("*.yaml"))
 ROUNDED = ("energy_uJ", "energy_pJ", "utilization", "utilized_instances", "throttling", "instances")
@@ -48,7 +48,7 @@ def test_the_slice_covers_all_designs() -> None:
     ],
 )
 def test_every_figure_is_the_recorded_one(engine: str, case: Path) -> None:
-    (said,) = ENGINES[engine](None).evaluate([load_spec(case)], Quiet())
+    (said,) = ENGINES[engine](EngineOptions()).evaluate([load_spec(case)], Quiet())
     recorded = json.loads(case.with_suffix(".json").read_text())
     _agree(TypeAdapter(Evaluation).dump_python(said, mode="json"), recorded, "")
 

@@ -23,7 +23,7 @@ from crisp_loop.core.evaluation import (
     LevelStats,
     TensorStats,
 )
-from crisp_loop.core.files import write_json
+from crisp_loop.core.files import sha256, write_json
 from crisp_loop.core.manifest import Manifest, SpecEntry
 from crisp_loop.report.rows import COLUMNS
 from crisp_loop.report.run import Report, read_results, report_of_table, write_report
@@ -123,7 +123,11 @@ def write(tmp_path: Path) -> Write:
         baseline: str = "dense",
     ) -> tuple[Path, Path]:
         manifest, said = tmp_path / "specs/manifest.json", tmp_path / "cost/evaluations.json"
-        write_json(manifest, Manifest(model="net", baseline=baseline, entries=entries))
+        versions = {"crisp_loop": "1.2", "jinja2": "3.4"}
+        write_json(
+            manifest,
+            Manifest(model="net", baseline=baseline, entries=entries, versions=versions),
+        )
         write_json(said, Evaluations("analytic", "9.9", evaluations))
         return manifest, said
 
@@ -144,7 +148,7 @@ def test_columns_are_the_documented_ones_in_order(report: Report) -> None:
     assert header == (
         "model,layer,accelerator,n,m,block,weight_density,activation_density,M,K,N,N_padding,"
         "cycles_model,cycles,energy_uJ,edp,utilization,bottleneck,dram_words,smem_words,"
-        "metadata_bits,speedup,energy_gain,engine,engine_version,ert,mapping"
+        "metadata_bits,speedup,energy_gain,engine,engine_version,ert,mapping,spec,rendered_by"
     )
     document = Path(__file__).parents[2] / "docs" / "results-table.md"
     described = [
@@ -170,6 +174,17 @@ def test_rows_by_hand(report: Report) -> None:
     assert column(report, "smem_words") == [311, 311, 311, 622, 622, 32]
     assert column(report, "metadata_bits") == [0, 7, 7, 7, 7, 7]
     assert column(report, "engine_version") == ["9.9"] * 6
+    assert column(report, "rendered_by") == ["crisp_loop 1.2, jinja2 3.4"] * 6
+
+
+def test_a_spec_is_told_by_all_of_its_files() -> None:
+    one = {"problem.yaml": "a" * 64, "mapping.yaml": "b" * 64}
+    assert (
+        entry("x", "dense", files=one).spec_hash
+        == sha256(f"mapping.yaml {'b' * 64}\nproblem.yaml {'a' * 64}")[:12]
+    )
+    assert len({entry("x", "dense", files=one | more).spec_hash for more in ({}, {"q": "c"})}) == 2
+    assert entry("x", "dense").spec_hash == ""
 
 
 def test_totals_by_hand(report: Report) -> None:
