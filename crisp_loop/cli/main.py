@@ -525,14 +525,23 @@ def compare(
 
     crisp-loop compare runs/digits runs/digits-14 --tolerance 0.01 --out changes.html
     """
-    from crisp_loop.cli.changes import rows_change, totals_change
+    from crisp_loop.cli.changes import (
+        rows_change,
+        rows_in_words,
+        settings_in_words,
+        totals_change,
+    )
     from crisp_loop.report.compare import check_ending, compare_results, write_comparison
 
     if out_file is not None:
         check_ending(out_file)
     comparison = compare_results(first, second)
-    out.print(rows_change(comparison, tolerance))
+    changes = rows_change(comparison, tolerance)
+    if changes.row_count:
+        out.print(changes)
+    _say(rows_in_words(comparison, tolerance))
     out.print(totals_change(comparison))
+    _say(settings_in_words(comparison))
     if out_file is not None:
         write_comparison(comparison, out_file)
         out.print(f"  {out_file}", style="dim", highlight=False)
@@ -615,6 +624,12 @@ def _show(report: Report, layers: bool) -> None:
     out.print(totals_for_terminal(report.totals))
     for file in report.files:
         out.print(f"  {file}", style="dim", highlight=False)
+
+
+def _say(text: str) -> None:
+    """Print a note below a table, if there is any."""
+    if text:
+        out.print(text, style="dim", markup=False, highlight=False)
 
 
 def run() -> None:

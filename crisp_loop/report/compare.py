@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +23,13 @@ FIGURES = ("cycles", "energy_uJ", "speedup", "energy_gain")
 """Columns that are compared as numbers."""
 CHANGES = ("cycles", "energy_uJ")
 """Those whose ratio between the two sets is told."""
+_RATIOS = [f"{name}_ratio" for name in CHANGES]
 
-_FOLLOWS = {"cycles_model", "edp", "utilization", "bottleneck", "dram_words", "smem_words"}
+ENDINGS = (".csv", ".md", ".tex", ".html")
+"""Of the files that a comparison can be written to."""
+
+_FOLLOWS = {"cycles_model", "edp", "utilization", "bottleneck"}
+_FOLLOWS |= {"dram_words", "smem_words", "metadata_bits"}
 SETTINGS = tuple(name for name in COLUMNS if name not in {*KEYS, *FIGURES, *_FOLLOWS})
 """Columns that may explain a change: pattern, shape, engine, energy table, mapping."""
 
@@ -41,8 +45,10 @@ def compare_results(first: Path, second: Path) -> Comparison:
     """
     tables = [_read(path) for path in (first, second)]
     merged = tables[0].merge(
-        tables[1], on=KEYS, how="outer", suffixes=("_a", "_b"), indicator="where", sort=False
+        tables[1], on=KEYS, how="outer", suffixes=("_a", "_b"), indicator="where"
     )
+    # Pandas sorts by name; A's order is the network's.
+    merged = merged.sort_values(["place_a", "place_b"], ignore_index=True)
     both = merged["where"] == "both"
     if not both.any():
         raise CrispLoopError(
@@ -61,8 +67,8 @@ def compare_results(first: Path, second: Path) -> Comparison:
         first=str(first),
         second=str(second),
         rows=rows.iloc[order].reset_index(drop=True),
-        totals=_totals(merged[both]),
-        settings=_setting_changes(merged[both]),
+        totals=_totals(merged.loc[both]),
+        settings=_setting_changes(merged.loc[both]),
     )
 
 
@@ -87,8 +93,9 @@ class Comparison:
         Args:
             tolerance: Relative, 0 or more: 0.01 hides changes up to 1 %.
         """
-        hidden = (self.rows["in"] == "both") & (_change(self.rows) <= math.log1p(tolerance))
-        return self.rows[~hidden]
+        # 1.01 - 1 is a little more than 0.01.
+        within = (self.rows[_RATIOS] - 1).abs().max(axis=1) <= tolerance + 1e-12
+        return self.rows.loc[~(within & (self.rows["in"] == "both"))]
 
 
 def write_comparison(comparison: Comparison, out: Path) -> None:
@@ -116,8 +123,9 @@ def write_comparison(comparison: Comparison, out: Path) -> None:
 
 def check_ending(out: Path) -> None:
     """Refuse a file that :func:`write_comparison` has no format for."""
-    if out.suffix not in (".csv", ".md", ".tex", ".html"):
-        raise InputError("--out", "", str(out), "expected a name that ends in .csv, .md, .tex, .html")
+    if out.suffix not in ENDINGS:
+        expected = f"expected a name that ends in {', '.join(ENDINGS)}"
+        raise InputError("--out", "", str(out), expected)
 
 
 def rows_grid(rows: pd.DataFrame) -> Grid:
@@ -146,10 +154,10 @@ def _change_of(ratio: float) -> str:
 FIGURE_HEADS = (
     Head("cycles_a", "cycles A", numbers.count),
     Head("cycles_b", "cycles B", numbers.count),
-    Head("cycles_ratio", "cycles", _change_of, about="B over A"),
+    Head("cycles_ratio", "cycles change", _change_of, about="B over A"),
     Head("energy_uJ_a", "energy A (µJ)", numbers.energy),
     Head("energy_uJ_b", "energy B (µJ)", numbers.energy),
-    Head("energy_uJ_ratio", "energy", _change_of, about="B over A"),
+    Head("energy_uJ_ratio", "energy change", _change_of, about="B over A"),
     Head("speedup_a", "speed-up A", numbers.times),
     Head("speedup_b", "speed-up B", numbers.times),
     Head("energy_gain_a", "energy gain A", numbers.times),
@@ -169,7 +177,7 @@ def _read(path: Path) -> pd.DataFrame:
             f"{table}: layer {row['layer']} of {row['model']} stands there twice for"
             f" {row['accelerator']}; rows of two sets can be matched only if they differ."
         )
-    return results
+    return results.assign(place=range(len(results)))
 
 
 def _add_figures(rows: pd.DataFrame, merged: pd.DataFrame) -> None:
@@ -184,7 +192,7 @@ def _add_figures(rows: pd.DataFrame, merged: pd.DataFrame) -> None:
 
 def _change(rows: pd.DataFrame) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """How far each row's ratios are from 1, as logarithms: halved is as far as doubled."""
-    ratios = rows[[f"{name}_ratio" for name in CHANGES]].to_numpy(dtype=np.float64)
+    ratios = rows[_RATIOS].to_numpy(dtype=np.float64)
     with np.errstate(divide="ignore"):
         far = np.abs(np.log(ratios)).max(axis=1)
     return np.nan_to_num(far, nan=0.0, posinf=np.inf)
@@ -198,7 +206,8 @@ def _differences(row: dict[str, object]) -> str:
 def _setting_changes(merged: pd.DataFrame) -> dict[str, dict[tuple[str, str], int]]:
     found: dict[str, dict[tuple[str, str], int]] = {}
     for name in SETTINGS:
-        for a, b in zip(merged[f"{name}_a"].map(_text), merged[f"{name}_b"].map(_text), strict=True):
+        before, after = ([_text(value) for value in merged[f"{name}_{end}"]] for end in "ab")
+        for a, b in zip(before, after, strict=True):
             if a != b:
                 counts = found.setdefault(name, {})
                 counts[a, b] = counts.get((a, b), 0) + 1
@@ -208,13 +217,16 @@ def _setting_changes(merged: pd.DataFrame) -> dict[str, dict[tuple[str, str], in
 def _text(value: object) -> str:
     if value is None or value is pd.NA or value != value:
         return ""
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        # Whole numbers became floats where the other set lacks rows.
+        return f"{value:.0f}" if value.is_integer() else f"{value:.6g}"
+    return str(value)
 
 
 def _totals(merged: pd.DataFrame) -> pd.DataFrame:
     """Sums over each model and accelerator; ratios over the same rows' baseline, told from them."""
     groups = merged.groupby(["model", "accelerator"], sort=False)
-    totals = groups.size().rename("layers").reset_index()
+    totals = groups["layer"].count().reset_index().rename(columns={"layer": "layers"})
     for end in ("a", "b"):
         for name, gain in (("cycles", "speedup"), ("energy_uJ", "energy_gain")):
             here = merged[f"{name}_{end}"].astype(float)

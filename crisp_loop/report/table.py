@@ -77,4 +77,3 @@ def _table(title: str) -> Table:
         collapse_padding=True,
         pad_edge=False,
     )
-

@@ -96,7 +96,7 @@ def energy_figures(
 
 def _figure(title: str, designs: dict[str, dict[str, float]], keys: dict[str, Key]) -> EnergyFigure:
     widest = max(sum(parts.values()) for parts in designs.values())
-    order = [name for name in (*(key for key in keys if key != ARITHMETIC), ARITHMETIC)]
+    order = [*(name for name in keys if name != ARITHMETIC), ARITHMETIC]
     stacks = []
     for design, energies in designs.items():
         total, x, parts = sum(energies.values()), 0.0, []

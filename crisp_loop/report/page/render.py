@@ -39,7 +39,7 @@ from crisp_loop.report.grid import (
 )
 from crisp_loop.report.lookup import Lookup
 from crisp_loop.report.page.bars import BarsFigure, bars_figure
-from crisp_loop.report.page.blocks import MaskPictures, mask_pictures
+from crisp_loop.report.page.blocks import mask_pictures
 from crisp_loop.report.page.colours import BLUE, Key, design_keys, level_keys
 from crisp_loop.report.page.energy import (
     ARITHMETIC,
@@ -180,7 +180,7 @@ def _model_part(
     said: Evaluations,
     folder: Path,
 ) -> ModelPart:
-    mine = results[results["model"] == model]
+    mine = results.loc[results["model"] == model]
     priced = _priced(model, mine, manifest, Lookup(said, folder))
     evaluations = [evaluation for _, evaluation, _ in priced]
     memories = memories_of(evaluations)
@@ -192,7 +192,7 @@ def _model_part(
     for entry, evaluation, _ in priced:
         energies[entry.accelerator].add(evaluation, entry.scale)
     traffic, left_out = all_traffic(priced, folder)
-    sums = totals[totals["model"] == model]
+    sums = totals.loc[totals["model"] == model]
     return ModelPart(
         model=model,
         winner=_winner(sums, manifest.baseline),
@@ -203,7 +203,7 @@ def _model_part(
         designs=tuple(designs.values()),
         energies=energy_figures(energies, memories),
         layers=tuple(
-            LayersTable(name, grid_of(mine[mine["accelerator"] == name], LAYER_HEADS))
+            LayersTable(name, grid_of(mine.loc[mine["accelerator"] == name], LAYER_HEADS))
             for name in designs
         ),
     )
@@ -213,23 +213,22 @@ def _priced(
     model: str, results: pd.DataFrame, manifest: Manifest, lookup: Lookup
 ) -> list[tuple[SpecEntry, Evaluation, int]]:
     """The model's entries with their evaluations and the cycles of one run of their specs."""
-    cycles = dict(
-        zip(zip(results["layer"], results["accelerator"], strict=True), results["cycles"], strict=True)
-    )  # fmt: skip
+    rows = results[["layer", "accelerator", "cycles"]].to_numpy(dtype=object)
+    cycles = {(layer, design): int(each) for layer, design, each in rows}
     found = []
     for entry in manifest.entries:
         evaluation = lookup.get(entry.spec)
         if entry.model == model and evaluation is not None:
-            once = int(cycles[entry.layer, entry.accelerator]) // entry.scale
+            once = cycles[entry.layer, entry.accelerator] // entry.scale
             found.append((entry, evaluation, once))
     return found
 
 
 def _winner(totals: pd.DataFrame, baseline: str) -> Winner | None:
-    others = totals[totals["accelerator"] != baseline]
-    if others.empty:
+    others = totals.loc[totals["accelerator"] != baseline].to_dict("records")
+    if not others:
         return None
-    best = others.loc[others["speedup"].idxmax()]
+    best = max(others, key=lambda row: row["speedup"])
     return Winner(str(best["accelerator"]), float(best["speedup"]), float(best["energy_gain"]))
 
 
@@ -256,7 +255,7 @@ def _more(count: int) -> list[str]:
 def _environment() -> Environment:
     texts = {
         file.name: file.read_text(encoding="utf-8")
-        for file in files(__package__).iterdir()
+        for file in files("crisp_loop.report.page").iterdir()
         if file.name.endswith((".jinja2", ".css", ".js"))
     }
     environment = Environment(
