@@ -148,7 +148,11 @@ def _models(rows: pd.DataFrame) -> tuple[Head, ...]:
 
 
 def _change_of(ratio: float) -> str:
-    return f"{ratio - 1:+.1%}"
+    """In percent; what would round to nothing is told from what is nothing."""
+    change = ratio - 1
+    if not change:
+        return "0%"
+    return f"{change:+.1%}" if abs(change) >= 0.0005 else f"{change:+.0e}"
 
 
 FIGURE_HEADS = (

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from crisp_loop.cli.changes import rows_in_words, settings_in_words
 from crisp_loop.cli.main import app
 from crisp_loop.core.errors import CrispLoopError, InputError
-from crisp_loop.report.compare import compare_results, write_comparison
+from crisp_loop.report.compare import compare_results, rows_grid, write_comparison
 from crisp_loop.report.rows import COLUMNS
 
 runner = CliRunner()
@@ -185,6 +185,20 @@ def test_refused_in_one_sentence(sets: tuple[Path, Path], tmp_path: Path) -> Non
     assert not (tmp_path / "out.docx").exists()
 
 
+@pytest.mark.parametrize(
+    ("energy", "shown"),
+    [(10.0, "0%"), (10.000003, "+3e-07"), (9.9953, "-5e-04"), (9.994, "-0.1%"), (25, "+150.0%")],
+)
+def test_no_change_is_told_from_a_small_one(tmp_path: Path, energy: float, shown: str) -> None:
+    for name, value in (("a", 10.0), ("b", energy)):
+        table = pd.DataFrame([row("one", "dense", 1000, value)])[list(COLUMNS)]
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+    comparison = compare_results(tmp_path / "a.csv", tmp_path / "b.csv")
+    grid = rows_grid(comparison.rows)
+    (at,) = (i for i, head in enumerate(grid.heads) if head.column == "energy_uJ_ratio")
+    assert grid.rows[0][at].shown == shown
+
+
 def test_the_command(sets: tuple[Path, Path], tmp_path: Path) -> None:
     a, b = map(str, sets)
     out = tmp_path / "changes.csv"
@@ -192,7 +206,7 @@ def test_the_command(sets: tuple[Path, Path], tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert len(out.read_text().splitlines()) == 8
     lines = [line.split() for line in done.output.splitlines()]
-    assert ["one", "crisp", "100", "100", "+0.0%", "2.00", "0.500", "-75.0%"] in lines
+    assert ["one", "crisp", "100", "100", "0%", "2.00", "0.500", "-75.0%"] in lines
     assert ["two", "crisp", "200", "100", "-50.0%", "4.00", "5.00", "+25.0%"] in lines
     assert not [line for line in lines if line[:1] == ["three"]]
     change = f"{100 * (705 / 800 - 1):+.1f}%"

@@ -21,6 +21,7 @@ from report_cases import EXPERIMENT, NAMES
 from crisp_loop.core.evaluation import Evaluation, Evaluations
 from crisp_loop.core.files import read_json
 from crisp_loop.core.manifest import Manifest, SpecEntry
+from crisp_loop.cost.run import evaluate_specs
 from crisp_loop.pipeline.run import RunDirectory
 from crisp_loop.report.background import Background, BackgroundFiles, read_background
 from crisp_loop.report.lookup import Lookup
@@ -218,6 +219,24 @@ def test_no_layer_is_above_a_roof_and_bottlenecks_are_on_theirs(
                 assert each.speed == pytest.approx(roof, rel=2 / row["cycles"])
                 bound.add(each.memory)
     assert bound, "no layer of the run tests a memory's roof"
+
+
+def test_the_exact_engines_layers_stay_below_their_roofs(priced: RunDirectory) -> None:
+    """That engine sees which inputs are gathered, so it needs fewer words and fewer cycles."""
+    drawn = {entry.spec: entry for entry, _ in priced_entries(priced)}
+    specs = [each for each in drawn if each.startswith("crisp-stc/")]
+    found = evaluate_specs([priced.specs / each for each in specs], engine="analytic-exact")
+    bounds = evaluate_specs([priced.specs / each for each in specs], engine="analytic")
+    fewer = 0
+    for spec, exact, bound in zip(specs, found, bounds, strict=True):
+        ours, upper = (
+            traffic_of(drawn[spec], each, each.cycles, priced.specs) for each in (exact, bound)
+        )
+        for each, most in zip(ours, upper, strict=True):
+            assert each.speed <= min(each.bandwidth * each.intensity, each.peak) * (1 + 1e-9)
+            assert each.intensity >= most.intensity * (1 - 1e-9)
+            fewer += each.intensity > most.intensity
+    assert fewer
 
 
 def test_points_stand_where_their_titles_say(page: str) -> None:

@@ -15,6 +15,8 @@ _LEFT, _RIGHT = 62.0, 8.0
 _SLOT_LEAST, _WIDTH_LEAST = 17.0, 1000.0
 _LETTER = 6.6
 """Width of a letter of a layer's name, about."""
+_LONGEST = 30
+"""Letters of a layer's name; of longer ones the end is shown, which differs more often."""
 
 
 @dataclass(frozen=True)
@@ -93,14 +95,18 @@ def bars_figure(results: pd.DataFrame, keys: Mapping[str, Key]) -> BarsFigure:
     names_top = panels[-1].bottom + 8
     return BarsFigure(
         width=width,
-        height=names_top + _LETTER * max(map(len, layers)) * 0.87 + 8,
+        height=names_top + _LETTER * max(len(_short(layer)) for layer in layers) * 0.87 + 8,
         left=_LEFT,
         right=width - _RIGHT,
         panels=tuple(panels),
-        names=tuple((place + slot / 2, layer) for layer, place in places.items()),
+        names=tuple((place + slot / 2, _short(layer)) for layer, place in places.items()),
         names_top=names_top,
         keys=tuple(keys[name] for name in keys if name in set(results["bottleneck"])),
     )
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"…{name[1 - _LONGEST :]}"
 
 
 def _tick(cycles: float) -> str:
