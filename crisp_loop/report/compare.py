@@ -13,7 +13,7 @@ from crisp_loop.core.files import write_text
 from crisp_loop.report import numbers
 from crisp_loop.report.export import as_csv, as_latex, as_markdown
 from crisp_loop.report.grid import DESIGN, MODEL, Grid, Head, grid_of
-from crisp_loop.report.page.render import render
+from crisp_loop.report.page.template import fill
 from crisp_loop.report.rows import COLUMNS
 from crisp_loop.report.run import RESULTS_FILE, read_results
 
@@ -112,7 +112,7 @@ def write_comparison(comparison: Comparison, out: Path) -> None:
         text = f"{written(totals_grid(comparison))}\n{written(rows)}"
     else:
         check_ending(out)
-        text = render(
+        text = fill(
             "comparison.html.jinja2",
             comparison=comparison,
             totals=totals_grid(comparison),

@@ -1,24 +1,13 @@
-"""The report as one HTML page: what it says, filled into its template.
-
-The page needs nothing but itself. Its content security policy forbids it to load anything and to
-run any script but its own, whatever a layer's name may hold.
-"""
+"""The report as one HTML page: what it says."""
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from hashlib import sha256
-from importlib.resources import files
 from pathlib import Path
 
 import pandas as pd
-from jinja2 import DictLoader, Environment, StrictUndefined
-from markupsafe import Markup
 
-from crisp_loop import __version__
 from crisp_loop.core.evaluation import Evaluation, Evaluations
 from crisp_loop.core.manifest import Manifest, SpecEntry
 from crisp_loop.report import numbers
@@ -49,6 +38,7 @@ from crisp_loop.report.page.energy import (
     memories_of,
 )
 from crisp_loop.report.page.roofline import Roofline, all_traffic, rooflines
+from crisp_loop.report.page.template import fill
 from crisp_loop.report.rows import COLUMNS
 
 LAYER_HEADS = (
@@ -121,7 +111,7 @@ def render_page(
         for model in dict.fromkeys(results["model"])
     ]
     workload = background.workload
-    return render(
+    return fill(
         "page.html.jinja2",
         title=", ".join(part.model for part in models),
         models=models,
@@ -131,11 +121,6 @@ def render_page(
         provenance=_provenance(results, manifest),
         engines=list(dict.fromkeys(results["engine"])),
     )
-
-
-def render(template: str, **context: object) -> str:
-    """A template of this package, with the page's style and script inside."""
-    return _environment().get_template(template).render(version=__version__, **context)
 
 
 @dataclass(frozen=True)
@@ -249,31 +234,3 @@ def _provenance(results: pd.DataFrame, manifest: Manifest) -> list[tuple[str, li
 
 def _more(count: int) -> list[str]:
     return [f"and {count} more, in results.csv"] if count > 0 else []
-
-
-@cache
-def _environment() -> Environment:
-    texts = {
-        file.name: file.read_text(encoding="utf-8")
-        for file in files("crisp_loop.report.page").iterdir()
-        if file.name.endswith((".jinja2", ".css", ".js"))
-    }
-    environment = Environment(
-        loader=DictLoader(texts),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=True,
-    )
-    script = texts["sort.js"]
-    digest = b64encode(sha256(script.encode()).digest()).decode()
-    environment.globals |= {
-        "style": Markup(texts["style.css"]),
-        "script": Markup(script),
-        "policy": f"default-src 'none'; img-src data:; style-src 'unsafe-inline';"
-        f" script-src 'sha256-{digest}'",
-    }
-    environment.filters |= {
-        name: getattr(numbers, name) for name in ("count", "energy", "times", "share", "short")
-    }
-    return environment
