@@ -576,18 +576,85 @@ def report(
     layers: Annotated[
         bool, typer.Option("--layers/--no-layers", help="Print the per-layer table too.")
     ] = True,
+    as_format: Annotated[
+        str | None,
+        typer.Option("--format", metavar="NAME", help="Print the totals as csv, md or latex."),
+    ] = None,
 ) -> None:
-    """Show a run's results; from a run's directory, write its tables and figure anew."""
-    from crisp_loop.pipeline.run import RunDirectory
-    from crisp_loop.report.run import report_of_table, write_report
+    """Show a run's results; from a run's directory, write its page, tables and figure anew.
 
-    if results.is_file():
-        _show(report_of_table(results), layers)
-        return
+    The page is report.html, one file that needs no network. [b]--format[/] prints the totals for a
+    document instead:
+
+    crisp-loop report runs/digits --format latex > totals.tex
+    """
+    from crisp_loop.pipeline.run import RunDirectory, report_run
+    from crisp_loop.report.export import text_format
+    from crisp_loop.report.grid import totals_grid
+    from crisp_loop.report.run import report_of_table
+
+    written = None if as_format is None else text_format(as_format)
     run = RunDirectory(results)
-    if not run.manifest.is_file() or not run.evaluations.is_file():
+    if results.is_file():
+        found = report_of_table(results)
+    elif run.manifest.is_file() and run.evaluations.is_file():
+        found = report_run(run)
+    else:
         fail(f"{results} is no run's directory; expected specs/manifest.json and cost/ in it.")
-    _show(write_report(run.manifest, run.evaluations, results), layers)
+    if written is not None:
+        print(written(totals_grid(found.totals)), end="")
+    else:
+        _show(found, layers)
+
+
+@app.command()
+@told_in_one_sentence
+def compare(
+    first: Annotated[
+        Path, typer.Argument(metavar="A", help="A run's directory, or its results.csv.")
+    ],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            "--tolerance",
+            metavar="SHARE",
+            min=0,
+            help="Hide rows whose cycles and energy change by no more: 0.01 is 1 %.",
+        ),
+    ] = 0.0,
+    out_file: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="Write all rows: .csv, .md, .tex, .html."),
+    ] = None,
+) -> None:
+    """Compare two result sets row by row: cycles, energy and ratios, the largest change first.
+
+    Rows of one model, layer and accelerator are compared, whatever their pattern, engine or
+    mapping; what differs in those is said.
+
+    crisp-loop compare runs/digits runs/digits-14 --tolerance 0.01 --out changes.html
+    """
+    from crisp_loop.cli.changes import (
+        rows_change,
+        rows_in_words,
+        settings_in_words,
+        totals_change,
+    )
+    from crisp_loop.report.compare import check_ending, compare_results, write_comparison
+
+    if out_file is not None:
+        check_ending(out_file)
+    comparison = compare_results(first, second)
+    changes = rows_change(comparison, tolerance)
+    if changes.row_count:
+        out.print(changes)
+    _say(rows_in_words(comparison, tolerance))
+    out.print(totals_change(comparison))
+    _say(settings_in_words(comparison))
+    if out_file is not None:
+        write_comparison(comparison, out_file)
+        out.print(f"  {out_file}", style="dim", highlight=False)
 
 
 @app.command()
@@ -667,6 +734,12 @@ def _show(report: Report, layers: bool) -> None:
     out.print(totals_for_terminal(report.totals))
     for file in report.files:
         out.print(f"  {file}", style="dim", highlight=False)
+
+
+def _say(text: str) -> None:
+    """Print a note below a table, if there is any."""
+    if text:
+        out.print(text, style="dim", markup=False, highlight=False)
 
 
 def run() -> None:

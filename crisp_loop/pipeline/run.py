@@ -30,6 +30,7 @@ from crisp_loop.pipeline.request import SpecRequest
 from crisp_loop.prune.reprune import RepruneSummary, Start, reprune
 from crisp_loop.prune.results import PruneSummary
 from crisp_loop.prune.run import current_sources, prune_network
+from crisp_loop.report.background import BackgroundFiles
 from crisp_loop.report.run import Report, write_report
 from crisp_loop.specs.run import BASELINE, write_specs
 
@@ -129,7 +130,13 @@ def run_experiment(
         progress=progress,
         timeout_s=timeout_s,
     )
-    return write_report(run.manifest, run.evaluations, run.root)
+    return report_run(run)
+
+
+def report_run(run: RunDirectory) -> Report:
+    """Page, tables and figure of a run that has been priced."""
+    known = BackgroundFiles(run.workload, run.summary, run.experiment)
+    return write_report(run.manifest, run.evaluations, run.root, known)
 
 
 def prepare_specs(experiment: Experiment, out: Path, progress: Progress) -> RunDirectory:

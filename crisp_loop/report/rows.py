@@ -11,6 +11,7 @@ from crisp_loop.core.corrections import corrected_cycles
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.evaluation import Evaluation, Evaluations
 from crisp_loop.core.manifest import Manifest, SpecEntry
+from crisp_loop.report.lookup import Lookup
 
 COLUMNS = (
     "model",
@@ -69,7 +70,7 @@ def results_table(
     """
     if not manifest.entries:
         raise CrispLoopError(f"{manifest_path} lists no specs; there is nothing to report.")
-    found = _Lookup(evaluations, manifest_path.parent)
+    found = Lookup(evaluations, manifest_path.parent)
     rendered_by = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
     rows: dict[tuple[str, str, str], Row] = {}
     for entry in manifest.entries:
@@ -98,22 +99,6 @@ def results_table(
     ordered = [rows[key] for key in sorted(rows, key=lambda key: layers[key[:2]])]
     frame = pd.DataFrame(ordered, columns=list(COLUMNS))
     return frame.astype(dict.fromkeys(MAYBE_EMPTY, "Int64"))
-
-
-class _Lookup:
-    """Evaluations by their spec, however its path was written."""
-
-    def __init__(self, evaluations: Evaluations, folder: Path) -> None:
-        self._folder = folder
-        self._by_text = {item.spec: item for item in evaluations.evaluations}
-        self._by_path: dict[Path, Evaluation] = {}
-        for item in evaluations.evaluations:
-            self._by_path.setdefault((folder / item.spec).resolve(), item)
-            self._by_path.setdefault(Path(item.spec).resolve(), item)
-
-    def get(self, spec: str) -> Evaluation | None:
-        """The evaluation of a manifest entry's spec."""
-        return self._by_text.get(spec) or self._by_path.get((self._folder / spec).resolve())
 
 
 def _row(entry: SpecEntry, evaluation: Evaluation) -> Row:

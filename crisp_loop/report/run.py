@@ -1,4 +1,4 @@
-"""The report stage: manifest and evaluations in, tables and a figure out."""
+"""The report stage: manifest and evaluations in, one page, tables and a figure out."""
 
 from __future__ import annotations
 
@@ -11,22 +11,37 @@ from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.evaluation import Evaluations
 from crisp_loop.core.files import read_json, read_text, write_text
 from crisp_loop.core.manifest import Manifest
+from crisp_loop.report.background import BackgroundFiles, read_background
+from crisp_loop.report.export import as_latex, as_markdown
 from crisp_loop.report.figure import draw_speedup
+from crisp_loop.report.grid import totals_grid
+from crisp_loop.report.page.render import render_page
 from crisp_loop.report.rows import COLUMNS, MAYBE_EMPTY, results_table
 from crisp_loop.report.totals import totals_table
 
 RESULTS_FILE = "results.csv"
 TOTALS_FILE = "totals.csv"
+MARKDOWN_FILE, LATEX_FILE = "totals.md", "totals.tex"
+PAGE_FILE = "report.html"
 FIGURE_FILES = ("speedup.png", "speedup.svg")
 
 
-def write_report(manifest: Path, evaluations: Path, out_dir: Path) -> Report:
-    """Write ``results.csv``, ``totals.csv``, ``speedup.png`` and ``speedup.svg``.
+def write_report(
+    manifest: Path,
+    evaluations: Path,
+    out_dir: Path,
+    background: BackgroundFiles | None = None,
+) -> Report:
+    """Write the page ``report.html``, the tables behind it, and the speed-up figure.
+
+    The tables are ``results.csv``, ``totals.csv``, ``totals.md`` and ``totals.tex``, the figure is
+    ``speedup.png`` and ``speedup.svg``.
 
     Args:
         manifest: ``specs/manifest.json``: which spec stands for which layer.
         evaluations: ``cost/evaluations.json``: what an engine said of the specs.
         out_dir: Where the files go; each is replaced as a whole.
+        background: What else of the run the page tells of; nothing else if None.
 
     Raises:
         CrispLoopError: an unreadable file, or a manifest that the evaluations do not cover.
@@ -35,15 +50,24 @@ def write_report(manifest: Path, evaluations: Path, out_dir: Path) -> Report:
     said = read_json(evaluations, Evaluations, "evaluations file")
     results = results_table(entries, said, manifest)
     totals = totals_table(results, entries.baseline)
+    known = read_background(background or BackgroundFiles(), entries.model)
+    compared = totals_grid(totals)
+    texts = {
+        RESULTS_FILE: results.to_csv(index=False, lineterminator="\n"),
+        TOTALS_FILE: totals.to_csv(index=False, lineterminator="\n"),
+        MARKDOWN_FILE: as_markdown(compared),
+        LATEX_FILE: as_latex(compared),
+        PAGE_FILE: render_page(results, totals, entries, said, manifest.parent, known),
+    }
+    for name, text in texts.items():
+        write_text(out_dir / name, text)
     figure = tuple(out_dir / name for name in FIGURE_FILES)
-    write_text(out_dir / RESULTS_FILE, results.to_csv(index=False, lineterminator="\n"))
-    write_text(out_dir / TOTALS_FILE, totals.to_csv(index=False, lineterminator="\n"))
     draw_speedup(results, entries.baseline, figure)
     return Report(
         results=results,
         totals=totals,
         baseline=entries.baseline,
-        files=(out_dir / RESULTS_FILE, out_dir / TOTALS_FILE, *figure),
+        files=(*(out_dir / name for name in texts), *figure),
     )
 
 
@@ -58,7 +82,7 @@ class Report:
     baseline: str
     """The accelerator that every ratio is taken over."""
     files: tuple[Path, ...]
-    """results.csv, totals.csv, speedup.png and speedup.svg."""
+    """results.csv, totals.csv, totals.md, totals.tex, report.html, speedup.png, speedup.svg."""
 
 
 def report_of_table(path: Path) -> Report:

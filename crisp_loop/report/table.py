@@ -7,6 +7,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from crisp_loop.report.numbers import energy, times
+
 
 def totals_for_terminal(totals: pd.DataFrame) -> Table:
     """Cycles, energy and ratios of each accelerator over the whole network."""
@@ -25,11 +27,11 @@ def totals_for_terminal(totals: pd.DataFrame) -> Table:
         cells += [
             str(row["accelerator"]),
             f"{row['cycles']:,}",
-            _energy(row["energy_uJ"]),
-            _times(row["speedup"]),
-            _times(row["speedup_geomean"]),
-            _times(row["energy_gain"]),
-            _times(row["energy_gain_geomean"]),
+            energy(row["energy_uJ"]),
+            times(row["speedup"]),
+            times(row["speedup_geomean"]),
+            times(row["energy_gain"]),
+            times(row["energy_gain_geomean"]),
         ]
         best = totals.loc[totals["model"] == row["model"], "speedup"].max()
         table.add_row(*map(Text, cells), style="bold" if row["speedup"] == best else None)
@@ -57,9 +59,9 @@ def layers_for_terminal(results: pd.DataFrame, baseline: str) -> Table:
             str(row["accelerator"]),
             f"{row['weight_density']:.3f}",
             f"{row['cycles']:,}",
-            _energy(row["energy_uJ"]),
-            _times(row["speedup"]),
-            _times(row["energy_gain"]),
+            energy(row["energy_uJ"]),
+            times(row["speedup"]),
+            times(row["energy_gain"]),
             str(row["bottleneck"]),
         ]
         table.add_row(*map(Text, cells), style="dim" if row["accelerator"] == baseline else None)
@@ -75,11 +77,3 @@ def _table(title: str) -> Table:
         collapse_padding=True,
         pad_edge=False,
     )
-
-
-def _energy(microjoules: float) -> str:
-    return f"{microjoules:,.1f}" if microjoules >= 10 else f"{microjoules:#.3g}"
-
-
-def _times(ratio: float) -> str:
-    return f"{ratio:.2f}x"

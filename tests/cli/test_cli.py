@@ -65,6 +65,9 @@ def crisp(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProce
         (["cost", "empty"], "empty holds no .yaml files"),
         (["cost", str(SPEC), "--engine", "magic"], "engine: 'magic' cannot be used"),
         (["report", "empty"], "empty is no run's directory"),
+        (["report", "empty", "--format", "pdf"], "--format: 'pdf' cannot be used; expected one of"),
+        (["compare", "empty", "empty"], "empty holds no results.csv; run crisp-loop report on it."),
+        (["compare", "a", "b", "-o", "c.pdf"], "--out: 'c.pdf' cannot be used; expected a name"),
         (["layers", "alexnet"], "network: 'alexnet' cannot be used; the known ones are"),
         (["pack", "nowhere", "nowhere"], "nowhere"),
         (["formats", "-m", "alexnet"], "network: 'alexnet' cannot be used; the known ones are"),
@@ -116,7 +119,19 @@ def test_the_capacity_case_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["eval", "prune", "pack", "map", "specs", "cost", "report", "layers", "doctor", "formats"],
+    [
+        "eval",
+        "prune",
+        "pack",
+        "map",
+        "specs",
+        "cost",
+        "report",
+        "layers",
+        "doctor",
+        "formats",
+        "compare",
+    ],
 )
 def test_help_teaches(command: str) -> None:
     done = runner.invoke(app, [command, "--help"])
@@ -176,3 +191,10 @@ def test_a_network_is_evaluated_and_reported(tmp_path: Path) -> None:
     from_table = crisp("report", str(tmp_path / "results.csv"), "--no-layers")
     assert from_table.returncode == 0
     assert "crisp-stc" in from_table.stdout
+    totals = crisp("report", str(tmp_path), "--format", "csv").stdout.splitlines()
+    assert totals[0] == "accelerator,cycles,energy_uJ,speedup,energy_gain"
+    assert (
+        totals
+        == crisp("report", str(tmp_path / "results.csv"), "--format", "csv").stdout.splitlines()
+    )
+    assert [line.split(",")[0] for line in totals[1:]] == ["dense", "crisp-stc"]

@@ -8,13 +8,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from crisp_loop.core.masks import load_masks
+from crisp_loop.core.masks import load_masks, matrix_view, sparsity_of
 from crisp_loop.core.progress import Quiet
 from crisp_loop.lower.run import lower_network
 from crisp_loop.pipeline.experiment import Experiment, load_experiment
 from crisp_loop.pipeline.run import (
     RunDirectory,
     obtain_masks,
+    read_summary,
     run_experiment,
     write_operations,
 )
@@ -49,9 +50,22 @@ def test_every_stage_leaves_its_files(run: RunDirectory) -> None:
         run.experiment, run.layers, run.weights, run.masks, run.summary, run.workload,
         run.pack / "packed.safetensors", run.pack / "storage.csv", run.mapping / "dstc.yaml",
         run.manifest, run.evaluations, run.root / "results.csv", run.root / "totals.csv",
-        run.root / "speedup.svg", run.root / "speedup.png",
+        run.root / "speedup.svg", run.root / "speedup.png", run.root / "report.html",
+        run.root / "totals.md", run.root / "totals.tex",
     ):  # fmt: skip
         assert file.stat().st_size > 0, file
+
+
+def test_the_page_tells_of_the_pruning(run: RunDirectory) -> None:
+    page = (run.root / "report.html").read_text(encoding="utf-8")
+    summary = read_summary(run.root)
+    assert f"<b>{summary.pruned.test.top1:.1%}</b>" in page
+    assert f"{summary.sparsity_all:.1%} of all" in page
+    masks = load_masks(run.masks)
+    assert page.count("<img ") == sum(
+        sparsity_of(matrix_view(mask).astype(np.bool_), masks.nm, masks.block).form == "hybrid"
+        for mask in masks.layers.values()
+    )
 
 
 def test_results_follow_from_the_masks(run: RunDirectory) -> None:

@@ -14,6 +14,8 @@ DATA = {
     "arch": (".yaml", ".csv"),
     "mappings": (".yaml",),
 }
+PAGE = ("*.jinja2", "*.css", "*.js")
+"""What the report's page is made of, beside the modules that fill it."""
 
 
 def run(*command: str, cwd: Path, env: dict[str, str] | None = None) -> str:
@@ -48,6 +50,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def expected_files() -> set[str]:
     files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "crisp_loop").rglob("*.py")}
+    for pattern in PAGE:
+        page = (ROOT / "crisp_loop/report/page").glob(pattern)
+        files |= {path.relative_to(ROOT).as_posix() for path in page}
     for name, endings in DATA.items():
         for path in (ROOT / name).rglob("*"):
             if path.suffix in (".py", *endings):
@@ -74,7 +79,7 @@ for package in ("crisp_loop", "crisp_loop.templates", "crisp_loop.arch", "crisp_
         for item in folder.iterdir():
             if item.is_dir():
                 stack.append((item, prefix + item.name + "/"))
-            elif item.name.endswith((".yaml", ".csv", ".jinja2", ".typed")):
+            elif item.name.endswith((".yaml", ".csv", ".jinja2", ".typed", ".css", ".js")):
                 assert item.read_bytes() is not None
                 print(package, root, prefix + item.name, sep="|")
 """
@@ -86,12 +91,15 @@ for package in ("crisp_loop", "crisp_loop.templates", "crisp_loop.arch", "crisp_
         assert Path(root).is_relative_to(installed)
         found.add(f"{package.replace('.', '/')}/{name}")
     wanted = {
-        name for name in expected_files() if name.endswith((".yaml", ".csv", ".jinja2", ".typed"))
+        name
+        for name in expected_files()
+        if name.endswith((".yaml", ".csv", ".jinja2", ".typed", ".css", ".js"))
     }
     assert found == wanted
     assert "crisp_loop/templates/problem.yaml.jinja2" in found
     assert "crisp_loop/arch/dense.yaml" in found
     assert "crisp_loop/py.typed" in found
+    assert "crisp_loop/report/page/page.html.jinja2" in found
 
 
 def test_installed_command_runs_away_from_the_checkout(installed: Path, tmp_path: Path) -> None:
