@@ -8,6 +8,7 @@ Both give the same figures.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -87,18 +88,18 @@ class Timeloop:
         def one(spec: Spec, text: str) -> Evaluation:
             return self._evaluate(spec, text, binary, version, through_front_end, processes)
 
-        # The parsed sections, not the files they came from: every engine evaluates the same
-        # data, and one file is enough to repeat the call.
-        texts = [dump_yaml(spec.sections) for spec in specs]
+        keys = [_contents(spec) for spec in specs]
         with ThreadPoolExecutor(self.workers) as pool:
             futures: dict[str, Future[Evaluation]] = {}
-            for spec, text in zip(specs, texts, strict=True):
-                if text not in futures:  # layers of one shape share their call
-                    futures[text] = pool.submit(one, spec, text)
             try:
-                pairs = list(zip(specs, texts, strict=True))
-                for spec, text in progress.track(pairs, self.name, total=len(pairs)):
-                    yield replace(futures[text].result(), spec=spec.source)
+                for spec, key in zip(specs, keys, strict=True):
+                    if key not in futures:  # layers of one shape share their call
+                        # The parsed sections, not the files they came from: every engine
+                        # evaluates the same data, and one file is enough to repeat the call.
+                        futures[key] = pool.submit(one, spec, dump_yaml(spec.sections))
+                pairs = list(zip(specs, keys, strict=True))
+                for spec, key in progress.track(pairs, self.name, total=len(pairs)):
+                    yield replace(futures[key].result(), spec=spec.source)
             finally:
                 for future in futures.values():
                     future.cancel()
@@ -184,6 +185,11 @@ class Timeloop:
         except CrispLoopError as error:
             raise CrispLoopError(f"{error} {spec.source} was not evaluated: {cause}.") from None
         return EvaluationError(spec.source, cause, rerun, str(kept / LOG))
+
+
+def _contents(spec: Spec) -> str:
+    """Text that specs of the same contents share, sooner written than YAML."""
+    return json.dumps(spec.sections, default=repr)
 
 
 def _command(directory: Path, source: str, binary: Path, through_front_end: bool) -> list[str]:
