@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
-
-_config = ConfigDict(extra="forbid")
 
 
-@dataclass(frozen=True, config=_config)
-class Accesses:
+class _Form:
+    """Read from files through pydantic; made by the engines without its checks, for their speed."""
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True)
+class Accesses(_Form):
     """Scalar accesses of one kind (reads, fills or updates), per instance."""
 
     algorithmic: int = 0
@@ -18,8 +24,8 @@ class Accesses:
     skipped: int = 0
 
 
-@dataclass(frozen=True, config=_config)
-class FormatAccesses:
+@dataclass(frozen=True)
+class FormatAccesses(_Form):
     """Metadata accesses of one kind, per instance and rank, rank 0 innermost.
 
     Each entry is (metadata words, payload words), as timeloop-model prints them.
@@ -28,8 +34,8 @@ class FormatAccesses:
     ranks: tuple[tuple[int, int], ...] = ()
 
 
-@dataclass(frozen=True, config=_config)
-class TensorStats:
+@dataclass(frozen=True)
+class TensorStats(_Form):
     """One tensor (A, B or Z) at one storage level."""
 
     tile_shape: int
@@ -49,8 +55,8 @@ class TensorStats:
     """Over all instances, leakage excluded."""
 
 
-@dataclass(frozen=True, config=_config)
-class LevelStats:
+@dataclass(frozen=True)
+class LevelStats(_Form):
     """One storage level."""
 
     name: str
@@ -61,8 +67,8 @@ class LevelStats:
     energy_pJ: float
 
 
-@dataclass(frozen=True, config=_config)
-class ComputeStats:
+@dataclass(frozen=True)
+class ComputeStats(_Form):
     """The arithmetic level."""
 
     name: str
@@ -76,8 +82,8 @@ class ComputeStats:
     energy_pJ: float
 
 
-@dataclass(frozen=True, config=_config)
-class Evaluation:
+@dataclass(frozen=True)
+class Evaluation(_Form):
     """Cycles and energy of one spec, with the figures behind them."""
 
     spec: str
@@ -107,8 +113,8 @@ class Evaluation:
         raise KeyError(name)
 
 
-@dataclass(frozen=True, config=_config)
-class Evaluations:
+@dataclass(frozen=True)
+class Evaluations(_Form):
     """What one engine said of a list of specs: the content of ``cost/evaluations.json``."""
 
     engine: str
