@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,22 @@ def load_accelerator(name: str) -> Accelerator:
             " or the path of an arch .yaml file."
         )
     return _accelerator(_shipped(name), f"arch/{name}.yaml")
+
+
+def load_accelerators(names: Sequence[str]) -> list[Accelerator]:
+    """Several designs that are to stand side by side.
+
+    Raises:
+        CrispLoopError: as :func:`load_accelerator`, or two designs have one name.
+    """
+    designs = [load_accelerator(name) for name in names]
+    called = [design.name for design in designs]
+    for name in called:
+        if called.count(name) > 1:
+            raise InputError(
+                "accelerator", "name", name, "two designs are called so; give each arch file a name"
+            )
+    return designs
 
 
 def available() -> tuple[str, ...]:

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 
-from crisp_loop.accelerators import Accelerator, load_accelerator
+from crisp_loop.accelerators import Accelerator, load_accelerators
 from crisp_loop.accelerators.pricing import AREA, prices
-from crisp_loop.core.errors import CrispLoopError, InputError
+from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.files import dump_yaml, parse_yaml, write_text
 from crisp_loop.core.progress import Progress, Quiet
 from crisp_loop.energy.accelergy import Accelergy, Answer
@@ -79,13 +79,7 @@ def price_designs(
         CrispLoopError: a design that cannot be priced, two of one name, or a file that cannot be
             written.
     """
-    designs = [load_accelerator(name) for name in accelerators]
-    names = [design.name for design in designs]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(
-            "accelerator", "name", twice, "two designs are called so; give each arch file a name"
-        )
+    designs = load_accelerators(accelerators)
     rows: list[EnergyRow] = []
     problems: list[str] = []
     for design in (progress or Quiet()).track(designs, "Pricing"):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from crisp_loop.accelerators import Accelerator, Problem, load_accelerator, problem_for
+from crisp_loop.accelerators import Accelerator, Problem, load_accelerators, problem_for
 from crisp_loop.core.files import read_json
 from crisp_loop.core.gemm import Workload
 from crisp_loop.core.mappings import Mapped, MappingFile, read_mappings, write_mappings
@@ -65,7 +65,7 @@ def map_workload(
     gemms = read_json(workload, Workload, "workload").gemms
     files: dict[Path, MappingFile] = {}
     searches = []
-    for design in map(load_accelerator, accelerators):
+    for design in load_accelerators(accelerators):
         path = out_dir / f"{design.name}.yaml"
         file = MappingFile(accelerator=design.name, arch=fingerprint(design), mappings={})
         files[path] = file
@@ -115,7 +115,7 @@ def explain_mappings(
     """
     gemms = read_json(workload, Workload, "workload").gemms
     explanations = []
-    for design in map(load_accelerator, accelerators):
+    for design in load_accelerators(accelerators):
         known = read_mappings(mappings / f"{design.name}.yaml").mappings
         layers: dict[str, list[str]] = {}
         problems: dict[str, Problem] = {}

@@ -11,8 +11,8 @@ from itertools import count
 from pathlib import Path
 
 from crisp_loop import __version__
-from crisp_loop.accelerators import Accelerator, load_accelerator, problem_for
-from crisp_loop.core.errors import CrispLoopError, InputError
+from crisp_loop.accelerators import Accelerator, load_accelerators, problem_for
+from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.files import read_json, sha256, write_json
 from crisp_loop.core.gathers import GATHER_FILE, GatherFile
 from crisp_loop.core.gemm import Gemm, Workload
@@ -50,13 +50,7 @@ def write_specs(
         CrispLoopError: unreadable files, two designs of one name, or a layer without a mapping.
     """
     work = read_json(workload, Workload, "workload")
-    designs = [load_accelerator(name) for name in accelerators]
-    names = [design.name for design in designs]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InputError(
-            "accelerator", "name", twice, "two designs are called so; give each arch file a name"
-        )
+    designs = load_accelerators(accelerators)
     directories = directory_names([gemm.layer for gemm in work.gemms])
     jobs = [
         (design, gemm, f"{design.name}/{directory}")
