@@ -219,10 +219,6 @@ class _Container:
 
 def _end(process: subprocess.Popen[bytes], name: str) -> None:
     """End the container and its client. The end of its input would do; this is at once."""
-    for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            with contextlib.suppress(OSError):
-                stream.close()
     if process.poll() is None:
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             subprocess.run(
@@ -232,6 +228,10 @@ def _end(process: subprocess.Popen[bytes], name: str) -> None:
                 timeout=_END_S,
                 check=False,
             )
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            with contextlib.suppress(OSError):
+                stream.close()
     try:
         process.wait(_END_S)
     except subprocess.TimeoutExpired:
