@@ -31,6 +31,8 @@ _NETWORKS = "Networks"
 _SUMMARY = "Summary Stats"
 
 _RANK = re.compile(r"\s*Rank (\d+) \(metadata, payload\): \((\d+),\s*(\d+)\)\s*$")
+_STATISTICS = "    STATS"
+_LEAKAGE = "Leakage energy (total)"
 _TENSOR = re.compile(r" {4}(\S.*):$")
 _LEVEL_NAME = re.compile(r"=== (.+) ===$")
 
@@ -128,7 +130,13 @@ def _compute(name: str, chunk: list[str], where: Path | str) -> ComputeStats:
 
 
 def _level(name: str, chunk: list[str], where: Path | str) -> LevelStats:
-    heads = [(i, match[1]) for i, line in enumerate(chunk) if (match := _TENSOR.match(line))]
+    # Older versions print the level's loops before its statistics, under a heading like a tensor's.
+    first = len(chunk) - len(_between(chunk, _STATISTICS, None, where))
+    heads = [
+        (i, match[1])
+        for i, line in enumerate(chunk)
+        if i >= first and (match := _TENSOR.match(line))
+    ]
     block = _Block(where, f"level {name}")
     block.read(chunk[: heads[0][0]] if heads else chunk)
     ends = [i for i, _ in heads[1:]] + [len(chunk)]
@@ -137,7 +145,9 @@ def _level(name: str, chunk: list[str], where: Path | str) -> LevelStats:
         inner = _Block(where, f"level {name}, tensor {tensor}")
         inner.read(chunk[start + 1 : end])
         tensors[tensor] = _tensor(inner)
-    leakage_pJ = block.number("Leakage energy (total)")
+    # Versions before 2024 know no leakage.
+    leaks = _LEAKAGE in block.fields
+    leakage_pJ = block.number(_LEAKAGE) if leaks else 0.0
     return LevelStats(
         name=name,
         cycles=block.count("Cycles"),

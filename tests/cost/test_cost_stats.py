@@ -42,6 +42,17 @@ def test_summary(case: str) -> None:
     assert found.energy_uJ == pytest.approx(by_level / 1e6, rel=1e-12)
 
 
+@pytest.mark.parametrize("case", sorted(path.name for path in (DATA / "v3.0.3").iterdir()))
+def test_an_older_version_is_read_alike(case: str) -> None:
+    """Timeloop v3.0.3 (October 2023) on the same problem; its specs spell keys with hyphens."""
+    name = case.removesuffix(".stats.txt")
+    older = (DATA / "v3.0.3" / case).read_text(encoding="utf-8")
+    assert older != stats_text(name)
+    assert parse_stats(older, name, engine_version="x") == parse_stats(
+        stats_text(name), name, engine_version="x"
+    )
+
+
 def test_dense_layout() -> None:
     found = parse_stats(stats_text("dense-conv5-1x1"), "dense")
     mac = found.compute
