@@ -35,6 +35,8 @@ INPUT = "input.yaml"
 PROCESSED_INPUT = "parsed-processed-input.yaml"
 """What the front end hands to the binary."""
 LOG = "timeloop-model.log"
+IMAGE_VARIABLE = "CRISP_LOOP_BASE_IMAGE"
+"""The environment variable in which ``docker/Dockerfile`` keeps the name of its base image."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,10 @@ class Timeloop:
         return self.use_front_end
 
     def version(self) -> str:
-        """A fingerprint of the binary, which has no ``--version``."""
-        return f"{MODEL} sha256:{fingerprint(find_program(MODEL))}"
+        """A fingerprint of the binary, which has no ``--version``, and the image that it is in."""
+        image = os.environ.get(IMAGE_VARIABLE)
+        place = f" in {image}" if image else ""
+        return f"{MODEL} sha256:{fingerprint(find_program(MODEL))}{place}"
 
     def evaluate(self, specs: Sequence[Spec], progress: Progress) -> Iterator[Evaluation]:
         """Yield the evaluation of each spec, in order.

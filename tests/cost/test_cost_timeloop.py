@@ -211,11 +211,15 @@ def test_switches_in_the_environment_do_not_reach_the_tool(
     assert len(evaluate([spec()], tmp_path / "keep")) == 1
 
 
-def test_version_follows_the_binary(fake_tool: FakeTool) -> None:
+def test_version_follows_the_binary(fake_tool: FakeTool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CRISP_LOOP_BASE_IMAGE", raising=False)
     tool = fake_tool("pass\n")
     before = Timeloop().version()
     tool.write_text("#!/bin/sh\nexit 1 # another build\n", encoding="utf-8")
     assert Timeloop().version() != before
+    plain = Timeloop().version()
+    monkeypatch.setenv("CRISP_LOOP_BASE_IMAGE", "some/image@sha256:55")
+    assert Timeloop().version() == f"{plain} in some/image@sha256:55"
 
 
 def test_missing_tool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
