@@ -43,6 +43,7 @@ from crisp_loop.core.loops import DIMENSIONS, LoopNest, Loops
 from crisp_loop.core.pattern import NM
 from crisp_loop.core.spec import Spec, load_spec
 from crisp_loop.lower.draw import Draw
+from crisp_loop.lower.run import gemm_of
 from crisp_loop.mapping.library import shipped_mappings
 from crisp_loop.networks.trace import layer_table
 from crisp_loop.render import render_spec, spec_of
@@ -249,7 +250,7 @@ def network(design: Accelerator, draws: Sequence[Draw]) -> list[Spec]:
     for draw in draws:
         for index, layer in enumerate(table.layers):
             weight = dense(layer.weights) if layer.name in ends else draw.counted(layer)
-            gemm = Gemm(layer.name, 1, layer.S, layer.K, layer.N, weight, 0.6 if index else 1.0)
+            gemm = gemm_of(layer, weight, 0.6 if index else 1.0)
             problem = problem_for(design, gemm)
             nest = library.nest(problem.key)
             assert nest is not None

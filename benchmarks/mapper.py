@@ -21,13 +21,14 @@ from pathlib import Path
 from crisp_loop import __version__
 from crisp_loop.accelerators import Accelerator, Problem, load_accelerator, problem_for
 from crisp_loop.core.corrections import corrected_cycles
-from crisp_loop.core.gemm import Gemm, dense
+from crisp_loop.core.gemm import dense
 from crisp_loop.core.layers import roles
 from crisp_loop.core.loops import LoopNest
 from crisp_loop.core.pattern import NM
 from crisp_loop.core.progress import Quiet
 from crisp_loop.cost.timeloop import Timeloop
 from crisp_loop.lower.draw import Draw
+from crisp_loop.lower.run import gemm_of
 from crisp_loop.mapping.objective import OBJECTIVES
 from crisp_loop.mapping.search import best_mapping
 from crisp_loop.mapping.timeloop import timeloop_mapping
@@ -60,10 +61,7 @@ def problems(model: str, design: Accelerator, draw: Draw) -> dict[str, tuple[str
     found: dict[str, tuple[str, Problem]] = {}
     for index, layer in enumerate(table.layers):
         weight = dense(layer.weights) if layer.name in ends else draw.counted(layer)
-        gemm = Gemm(
-            layer.name, layer.groups, layer.S // layer.groups, layer.K, layer.N, weight,
-            0.6 if index else 1.0,
-        )  # fmt: skip
+        gemm = gemm_of(layer, weight, 0.6 if index else 1.0)
         problem = problem_for(design, gemm)
         found.setdefault(problem.key, (layer.name, problem))
     return found

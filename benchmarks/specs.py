@@ -22,7 +22,6 @@ import numpy as np
 
 from crisp_loop.accelerators import Accelerator, Problem, available, load_accelerator, problem_for
 from crisp_loop.core.errors import CrispLoopError
-from crisp_loop.core.gemm import Gemm
 from crisp_loop.core.layers import Layer
 from crisp_loop.core.mappings import MappingFile
 from crisp_loop.core.pattern import NM
@@ -33,6 +32,7 @@ from crisp_loop.cost.preflight import check_spec
 from crisp_loop.cost.timeloop import Timeloop
 from crisp_loop.layers import read_layers
 from crisp_loop.lower.draw import Draw
+from crisp_loop.lower.run import gemm_of
 from crisp_loop.mapping.bounds import fitting
 from crisp_loop.mapping.library import shipped_mappings
 from crisp_loop.mapping.space import mapspace
@@ -65,10 +65,7 @@ def cases(layers: dict[str, Layer]) -> dict[tuple[str, str], Case]:
     for design in map(load_accelerator, available()):
         for name, layer in layers.items():
             for draw in PATTERNS:
-                gemm = Gemm(
-                    name, layer.groups, layer.S // layer.groups, layer.K, layer.N,
-                    draw.counted(layer), 0.6 if layer.weights else 1.0,
-                )  # fmt: skip
+                gemm = gemm_of(layer, draw.counted(layer), 0.6)
                 case = Case(f"{name} {draw.nm} {draw.block}", design, problem_for(design, gemm))
                 found.setdefault(case.key, case)
     return found

@@ -51,7 +51,7 @@ def lower_network(
     else:
         nm, block, source, sparsity = _from_file(masks, table)
     gemms = [
-        _gemm(layer, sparsity(layer), input_density if first else activation_density)
+        gemm_of(layer, sparsity(layer), input_density if first else activation_density)
         for layer, first in (progress or Quiet()).track(
             [(layer, i == 0) for i, layer in enumerate(table.layers)], "Lowering layers"
         )
@@ -84,7 +84,8 @@ def _tell(workload: Workload, progress: Progress) -> None:
         progress.note(f"{noted[0].layer}: {noted[0].weight.note}.{more}")
 
 
-def _gemm(layer: Layer, weight: WeightSparsity, activation_density: float) -> Gemm:
+def gemm_of(layer: Layer, weight: WeightSparsity, activation_density: float) -> Gemm:
+    """The GEMM of a layer (im2col); a product of activations reads both of them dense."""
     return Gemm(
         layer=layer.name,
         groups=layer.groups,

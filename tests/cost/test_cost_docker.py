@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,17 +47,12 @@ FOUND = f"print(json.dumps([{{'Id': 'sha256:abc', 'RepoDigests': [{DIGEST!r}]}}]
 
 
 @pytest.fixture
-def fake_docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeDocker:
+def fake_docker(tmp_path: Path, program: Callable[[str, str], Path]) -> FakeDocker:
     """Put a ``docker`` on PATH that runs what the container would run; it logs its arguments."""
 
     def make(inspect: str = FOUND, run: str = "") -> Path:
-        folder, log = tmp_path / "docker's place", tmp_path / "docker.log"
-        folder.mkdir(exist_ok=True)
-        client = folder / "docker"
-        body = CLIENT.format(log=str(log), inspect=inspect, run=run)
-        client.write_text(f"#!{sys.executable}\n{body}", encoding="utf-8")
-        client.chmod(0o755)
-        monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+        log = tmp_path / "docker.log"
+        program("docker", CLIENT.format(log=str(log), inspect=inspect, run=run))
         return log
 
     return make

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +18,7 @@ def no_accelergy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def fake_accelergy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+def fake_accelergy(tmp_path: Path, program: Callable[[str, str], Path]) -> Callable[[str], Path]:
     """Put an ``accelergy`` with the given Python body on PATH, in a place with spaces.
 
     The body sees ``out`` (its output directory, not there yet), ``answer(folder)``, which writes a
@@ -28,12 +26,9 @@ def fake_accelergy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
     """
 
     def make(body: str) -> Path:
-        folder = tmp_path / "a tool's place"
-        folder.mkdir(exist_ok=True)
-        tool = folder / "accelergy"
         calls = tmp_path / "calls"
-        tool.write_text(
-            f"#!{sys.executable}\n"
+        program(
+            "accelergy",
             "import sys\n"
             "from pathlib import Path\n"
             f"calls = Path({str(calls)!r})\n"
@@ -46,10 +41,7 @@ def fake_accelergy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
             "        for old, new in texts.items():\n"
             "            text = text.replace(old, new)\n"
             "        (out / file.name).write_text(text)\n" + body,
-            encoding="utf-8",
         )
-        tool.chmod(0o755)
-        monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
         return calls
 
     return make

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 from crisp_loop.accelerators import Problem, available, load_accelerator, problem_for
-from crisp_loop.core.gemm import Gemm, dense
+from crisp_loop.core.gemm import dense
 from crisp_loop.core.layers import roles
 from crisp_loop.core.pattern import NM
 from crisp_loop.lower.draw import Draw
+from crisp_loop.lower.run import gemm_of
 from crisp_loop.mapping.library import shipped_mappings
 from crisp_loop.mapping.objective import DEFAULT_OBJECTIVE
 from crisp_loop.mapping.search import paddings
@@ -27,10 +28,7 @@ def problems(network: str, design: str) -> Iterator[tuple[str, Problem]]:
         for draw in PATTERNS:
             # Drawing a mask for each would take minutes.
             weight = dense(layer.weights) if layer.name in ends else draw.counted(layer)
-            gemm = Gemm(
-                layer.name, layer.groups, layer.S // layer.groups, layer.K, layer.N, weight,
-                0.6 if index else 1.0,
-            )  # fmt: skip
+            gemm = gemm_of(layer, weight, 0.6 if index else 1.0)
             yield f"{layer.name} {draw.nm} {draw.block}", problem_for(accelerator, gemm)
 
 

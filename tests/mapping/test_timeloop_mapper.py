@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from itertools import product
 from math import prod
@@ -18,9 +16,8 @@ from crisp_loop.core.files import parse_yaml
 from crisp_loop.core.gemm import Gemm, WeightSparsity, dense
 from crisp_loop.core.loops import DIMENSIONS, LoopNest, Loops
 from crisp_loop.core.pattern import NM
-from crisp_loop.core.spec import Spec
 from crisp_loop.mapping.timeloop import timeloop_mapping
-from crisp_loop.render import render_spec
+from crisp_loop.render import spec_of
 from crisp_loop.render.mapspace import MapperOptions, Place, render_mapspace
 from crisp_loop.sparseloop import IllegalMappingError, evaluate
 
@@ -38,28 +35,21 @@ HYBRID = Gemm(
 
 
 @pytest.fixture
-def fake_mapper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeMapper:
+def fake_mapper(program: Callable[[str, str], Path]) -> FakeMapper:
     """Put a ``timeloop-mapper`` with the given Python body on PATH.
 
     The body sees ``out`` and ``source``, and may call ``answer`` with the mapping's text.
     """
 
     def make(body: str) -> Path:
-        folder = tmp_path / "a tool's place"
-        folder.mkdir()
-        tool = folder / "timeloop-mapper"
-        tool.write_text(
-            f"#!{sys.executable}\n"
+        return program(
+            "timeloop-mapper",
             "import os, signal, sys, time\n"
             "from pathlib import Path\n"
             "out = Path(sys.argv[sys.argv.index('-o') + 1]); source = Path(sys.argv[-1])\n"
             "def answer(text):\n"
             "    (out / 'timeloop-mapper.map.yaml').write_text(text)\n" + body,
-            encoding="utf-8",
         )
-        tool.chmod(0o755)
-        monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
-        return tool
 
     return make
 
@@ -238,10 +228,7 @@ def nests(design: Accelerator, problem: Problem) -> Iterator[LoopNest]:
 
 
 def priced(design: Accelerator, problem: Problem, nest: LoopNest) -> tuple[int, float]:
-    sections = {}
-    for file, text in render_spec(design, problem, nest).items():
-        sections |= parse_yaml(text, file)
-    seen = evaluate(Spec("brute force", sections))
+    seen = evaluate(spec_of(design, problem, nest))
     return seen.cycles, seen.energy_uJ
 
 
