@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from crisp_loop.accelerators.changes import changed
 from crisp_loop.accelerators.pricing import priced
 from crisp_loop.accelerators.schema import Accelerator
 from crisp_loop.core.errors import CrispLoopError, InputError
 from crisp_loop.core.files import parse_yaml, read_yaml, validated
 
 
-def load_accelerator(name: str) -> Accelerator:
+def load_accelerator(name: str, changes: Mapping[str, Any] | None = None) -> Accelerator:
     """The shipped accelerator ``name``, or the one in the file ``name`` (ending in .yaml).
+
+    Args:
+        name: Name or path.
+        changes: Fields to set on top, by path, as ``{"SMEM.read_bandwidth": 42}``
+            (:func:`crisp_loop.accelerators.changes.changed`); what follows from them, such as
+            energies, follows from the new values.
 
     Raises:
         CrispLoopError: an unknown name (the known ones are listed) or an unusable file.
     """
     if name.endswith((".yaml", ".yml")):
         path = Path(name)
-        return _accelerator(read_yaml(path, "accelerator file"), path)
+        return _accelerator(read_yaml(path, "accelerator file"), path, changes)
     if name not in available():
         raise CrispLoopError(
             f"accelerator: {name!r} is unknown; expected one of {', '.join(available())},"
             " or the path of an arch .yaml file."
         )
-    return _accelerator(_shipped(name), f"arch/{name}.yaml")
+    return _accelerator(_shipped(name), f"arch/{name}.yaml", changes)
 
 
 def load_accelerators(names: Sequence[str]) -> list[Accelerator]:
@@ -57,8 +64,13 @@ def available() -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: order.index(name) if name in order else len(order)))
 
 
-def _accelerator(data: Any, where: Path | str) -> Accelerator:
-    return priced(validated(_completed(data, where), Accelerator, where), where)
+def _accelerator(
+    data: Any, where: Path | str, changes: Mapping[str, Any] | None = None
+) -> Accelerator:
+    whole = _completed(data, where)
+    if changes:
+        whole = changed(whole, changes, where)
+    return priced(validated(whole, Accelerator, where), where)
 
 
 def _shipped(name: str) -> Any:
@@ -67,11 +79,16 @@ def _shipped(name: str) -> Any:
 
 
 def _completed(data: Any, where: Path | str) -> Any:
-    """``data`` over the fields of the shipped design that it is ``like``, if it names one."""
-    if not isinstance(data, dict) or "like" not in data:
+    """``data`` over the fields of the shipped design that it is ``like``, then with its ``set``."""
+    if not isinstance(data, dict):
         return data
     own = dict(data)
-    base = own.pop("like")
-    if base not in available():
-        raise InputError(where, "like", base, f"expected one of {', '.join(available())}")
-    return _completed(_shipped(base), base) | own
+    if "like" in own:
+        base = own.pop("like")
+        if base not in available():
+            raise InputError(where, "like", base, f"expected one of {', '.join(available())}")
+        own = _completed(_shipped(base), base) | own
+    changes = own.pop("set", {})
+    if not isinstance(changes, dict):
+        raise InputError(where, "set", changes, "expected paths with values, as DRAM.width: 128")
+    return changed(own, {str(path): value for path, value in changes.items()}, where)
