@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from crisp_loop.accelerators import load_accelerator
 from crisp_loop.core.errors import CrispLoopError, InputError
 from crisp_loop.core.files import read_yaml, sha256, validated
-from crisp_loop.cost.engine import AUTO, ENGINES
+from crisp_loop.cost.engine import AUTO, ENGINES, EXACT
 from crisp_loop.datasets.registry import parse
 from crisp_loop.mapping.mappers import DEFAULT_MAPPER, DEFAULT_SECONDS, MAPPERS
 from crisp_loop.mapping.objective import DEFAULT_OBJECTIVE, OBJECTIVES
@@ -89,7 +89,8 @@ class Experiment(BaseModel):
     @property
     def mapping(self) -> MapRequest:
         """How mappings are found."""
-        return MapRequest(self.objective, self.mapper, self.mapper_seconds)
+        exact = self.engine == EXACT
+        return MapRequest(self.objective, self.mapper, self.mapper_seconds, exact=exact)
 
     @property
     def run_name(self) -> str:

@@ -198,7 +198,8 @@ def map_experiment(
 def explain_experiment(experiment: Experiment, out: Path) -> list[Explanation]:
     """Why the mappings of a run win."""
     run = RunDirectory(out)
-    return explain_mappings(run.workload, run.mapping, run_designs(experiment, run))
+    designs = run_designs(experiment, run)
+    return explain_mappings(run.workload, run.mapping, designs, experiment.mapping.exact)
 
 
 def prune_experiment(experiment: Experiment, out: Path, progress: Progress) -> PruneSummary:

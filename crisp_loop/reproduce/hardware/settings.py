@@ -61,6 +61,7 @@ TILED = {"dataflow.0.dims.K": None}
 """K may be tiled at DRAM, which the shipped designs do only for layers that fit no other way."""
 FREE_WAITING = {"MAC.energy.mac_gated": 0, "MAC.energy.mac_skipped": 0}
 EITHER_ORDER = {"dstc/dataflow.5.orders": ["NKMRQ", "MKNRQ"]}
+EXACT = {"engine": "analytic-exact"}
 BY_PATTERN = {"1:4": 0.9, "2:4": 0.85, "3:4": 0.8}
 
 SETTINGS: Sequence[Setting] = (
@@ -112,7 +113,8 @@ SETTINGS: Sequence[Setting] = (
     Setting("dstc-bitmaps", "energies", "DSTC's bitmap store at the depth that it fills",
             {"dstc/LRF.parts": {}}, patterns=DSTC_ALONE),
     Setting("waiting-free", "energies", "a waiting multiplier costs nothing", FREE_WAITING),
-    Setting("exact-gathers", "counting", "inputs of CRISP-STC by the union of blocks",
-            others={"engine": "analytic-exact"}),
+    Setting("exact", "counting", "shared input blocks of CRISP-STC once a tile", others=EXACT),
+    Setting("exact-rows", "counting", "the same, and several block-rows in SMEM at once",
+            {"dataflow.1.dims.R": None}, EXACT),
 )  # fmt: skip
 """The base first, then by group."""
