@@ -122,7 +122,7 @@ class Point(BaseModel):
 class Found(BaseModel):
     """What was measured of one pruned network."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
     classes: tuple[int, ...] = ()
     """Ids of the user's classes."""

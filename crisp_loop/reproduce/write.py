@@ -98,6 +98,7 @@ def claimed_text(outcome: Outcome) -> str:
         text = f"at least {low:g}" if high is None else f"at most {high:g}"
     else:
         text = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+    text = f"about {text}" if outcome.claim.slack else text
     return f"{text} {unit}".strip()
 
 
