@@ -113,9 +113,7 @@ class PruneSummary:
 
 def kept_macs(table: LayerTable, reports: Sequence[LayerReport]) -> int:
     """Multiply-accumulates of one image with a kept weight; ``reports`` in the table's order."""
-    return sum(
-        report.nnz * layer.N for report, layer in zip(reports, table.layers, strict=True)
-    )
+    return sum(report.nnz * layer.N for report, layer in zip(reports, table.layers, strict=True))
 
 
 def layer_reports(plan: Plan, masks: Masks) -> tuple[LayerReport, ...]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -11,12 +14,13 @@ from matplotlib.figure import Figure
 from crisp_loop.core.figures import MUTED, PALETTE
 from crisp_loop.core.progress import Progress
 from crisp_loop.reproduce.figure import DIFFERS, FOLLOWS, Claim, Outcome, PaperFigure
-from crisp_loop.reproduce.judge import judge_number
+from crisp_loop.reproduce.judge import ERRORS, judge_number, unjudged
 from crisp_loop.reproduce.protocol import protocol_of, settings_of, within_reach
+from crisp_loop.reproduce.rows import Mean
 from crisp_loop.reproduce.scale import Scale
 from crisp_loop.reproduce.style import panel
 from crisp_loop.reproduce.sweep import Sweep
-from crisp_loop.reproduce.text import markdown_table, with_error, words_of
+from crisp_loop.reproduce.text import markdown_table, words_of
 
 EXTREME = Claim(
     "specific layers can benefit from more aggressive pruning (~99 %) compared to others",
@@ -34,39 +38,67 @@ def measure(scale: Scale, out: Path, progress: Progress) -> pd.DataFrame:
     """Zeros in each mask that CRISP leaves, layer by layer."""
     protocol = protocol_of(scale)
     sweep = Sweep(out, progress)
-    tables = []
+    rows: list[LayerRow] = []
     runs = [(name, run) for name in protocol.networks for run in range(protocol.seeds)]
     for name, run in progress.track(runs, "Fig. 2: masks", len(runs)):
         options = {"method": "crisp", "nm": "2:4", "block": protocol.blocks[0]}
         point = within_reach(protocol.point(name, run, **options, sparsity=protocol.kappa))
         masks = sweep.masks(point)
-        table = pd.DataFrame(
-            {
-                "layer": list(masks.layers),
-                "weights": [mask.size for mask in masks.layers.values()],
-                "kept": [int(mask.sum()) for mask in masks.layers.values()],
-            }
-        )
-        labels = {"scale": protocol.scale, "data": protocol.data, "network": name,
-                  "nm": str(masks.nm), "block": masks.block, "kappa": point.config.sparsity,
-                  "user_classes": protocol.user_classes, "seed": run}  # fmt: skip
-        table.insert(0, "position", range(1, len(table) + 1))
-        tables.append(table.assign(**labels, sparsity=1 - table["kept"] / table["weights"]))
-    return pd.concat(tables, ignore_index=True)
+        for position, (layer, mask) in enumerate(masks.layers.items(), start=1):
+            kept = int(mask.sum())
+            row = LayerRow(
+                scale=protocol.scale,
+                data=protocol.data,
+                network=name,
+                nm=str(masks.nm),
+                block=masks.block,
+                kappa=point.config.sparsity,
+                user_classes=point.user_classes,
+                seed=run,
+                position=position,
+                layer=layer,
+                weights=mask.size,
+                kept=kept,
+                sparsity=1 - kept / mask.size,
+            )
+            rows.append(row)
+    return pd.DataFrame([asdict(row) for row in rows])
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One row of ``fig2.csv``: one layer of one pruned network."""
+
+    scale: str
+    data: str
+    network: str
+    nm: str
+    block: int
+    kappa: float
+    user_classes: int
+    seed: int
+    position: int
+    """In the order of execution, from 1."""
+    layer: str
+    weights: int
+    kept: int
+    sparsity: float
+    """Share of zeros in the layer's mask."""
 
 
 def draw(rows: pd.DataFrame) -> Figure:
     """A panel a network: one bar a layer, in execution order, with the whole network's level."""
-    networks = list(dict.fromkeys(rows["network"]))
+    networks = _by_network(rows)
     figure = Figure(figsize=(2.0 + 2.9 * len(networks), 3.4), layout="constrained")
     panels = figure.subplots(1, len(networks), sharey=True, squeeze=False)[0]
-    for axes, network in zip(panels, networks, strict=True):
-        mean = _by_layer(rows[rows["network"] == network])
+    for axes, (network, found) in zip(panels, networks.items(), strict=True):
+        means = list(_by_layer(found).values())
         axes.bar(
-            mean["position"], mean["percent"], yerr=mean["error"].fillna(0), color=PALETTE[5],
-            ecolor=MUTED, capsize=2,
+            range(1, len(means) + 1), [mean.value for mean in means],
+            yerr=[0 if math.isnan(mean.error) else mean.error for mean in means],
+            color=PALETTE[5], ecolor=MUTED, capsize=2,
         )  # fmt: skip
-        axes.axhline(100 * _overall(rows, network), color=PALETTE[4], linestyle="--", lw=1)
+        axes.axhline(_overall(found), color=PALETTE[4], linestyle="--", lw=1)
         panel(axes, network, "prunable layer, in execution order")
     panels[0].set_ylim(0, 100)
     panels[0].set_ylabel("sparsity (%); dashed: all layers")
@@ -75,58 +107,69 @@ def draw(rows: pd.DataFrame) -> Figure:
 
 def judge(rows: pd.DataFrame) -> Sequence[Outcome]:
     """The sparsest layer of the first network, and how far apart its layers are."""
-    network = rows["network"].iloc[0]
-    layers = _by_layer(rows[rows["network"] == network])
-    top, low = layers.loc[layers["percent"].idxmax()], layers.loc[layers["percent"].idxmin()]
-    where = f"{network} at kappa {rows['kappa'].iloc[0]:g}"
-    highest = judge_number(
-        EXTREME, top["percent"], f"sparsest layer of {where}: {top['layer']}", top["error"]
-    )
-    # Layers as even as the global target would let them be differ by nothing.
-    apart = top["percent"] - low["percent"] > 2 * (top["error"] + low["error"])
-    spread = Outcome(
-        UNEVEN,
-        FOLLOWS if apart else DIFFERS,
-        (low["percent"], top["percent"]),
-        None,
-        f"least and most sparse layer of {where}: {low['layer']} and {top['layer']}",
-    )
-    return [highest, spread]
+    network, found = next(iter(_by_network(rows).items()))
+    (low, least), *_, (high, most) = _ordered(found)
+    where = f"{network} at kappa {found[0].kappa:g}"
+    error = None if math.isnan(most.error) else most.error
+    highest = judge_number(EXTREME, most.value, f"sparsest layer of {where}: {high}", error)
+    remark = f"least and most sparse layer of {where}: {low} and {high}"
+    ends = (least.value, most.value)
+    if error is None:
+        return [highest, unjudged(UNEVEN, f"{remark}; one run has no error", *ends)]
+    apart = most.value - least.value > ERRORS * (least.error + most.error)
+    return [highest, Outcome(UNEVEN, FOLLOWS if apart else DIFFERS, ends, None, remark)]
 
 
 def describe(rows: pd.DataFrame, scale: Scale) -> str:
     """The protocol, and each network's least and most sparse layers."""
     protocol = protocol_of(scale)
     table = []
-    for network in dict.fromkeys(rows["network"]):
-        layers = _by_layer(rows[rows["network"] == network]).sort_values("percent")
-        ends = (layers.iloc[0], layers.iloc[-1])
-        shown = [f"{end['layer']}: {with_error(end['percent'], end['error'])}" for end in ends]
-        over = int((layers["percent"] >= 98.5).sum())
-        table.append([
-            network, str(len(layers)), f"{100 * _overall(rows, network):.1f}", *shown, str(over),
-        ])  # fmt: skip
-    header = ["network", "layers", "all (%)", "least (%)", "most (%)", "layers at 98.5 % or more"]
-    first = rows.iloc[0]
+    for network, found in _by_network(rows).items():
+        layers = _ordered(found)
+        ends = [f"{layer}: {mean}" for layer, mean in (layers[0], layers[-1])]
+        over = sum(mean.value >= 99 - EXTREME.slack for _, mean in layers)
+        whole = f"{_overall(found):.1f}"
+        table.append([network, f"{found[0].kappa:g}", str(len(layers)), whole, *ends, str(over)])
+    header = ["network", "kappa", "layers", "all (%)", "least (%)", "most (%)", "98 % or more"]
+    first = measured_layers(rows)[0]
     return (
-        f"{words_of(protocol)} CRISP with {first['nm']} in blocks of {first['block']} at kappa"
-        f" {protocol.kappa:g} (or as much as a network can), for {protocol.user_classes} user classes. Sparsity is zeros counted"
-        f" in the saved masks; stem, head and depthwise layers are dense and not shown. The paper"
-        f" does not say which model and kappa its figure shows.\n\n{markdown_table(header, table)}"
+        f"{words_of(protocol)} CRISP with {first.nm} in blocks of {first.block} at kappa"
+        f" {protocol.kappa:g}, or as much as a network can reach, for {protocol.user_classes} user"
+        f" classes. Sparsity is zeros counted in the saved masks; stem, head and depthwise layers"
+        f" are dense and not shown. The paper does not say which model and kappa its figure"
+        f" shows.\n\n{markdown_table(header, table)}"
     )
 
 
-def _by_layer(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean and standard error over runs of one network's layers, in percent."""
-    groups = rows.groupby(["position", "layer"])["sparsity"]
-    table = groups.agg(percent="mean", error="sem").reset_index()
-    table[["percent", "error"]] *= 100
-    return table
+def measured_layers(table: pd.DataFrame) -> list[LayerRow]:
+    """The rows of a table that :func:`measure` returned."""
+    records: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
+    return [LayerRow(**record) for record in records]
 
 
-def _overall(rows: pd.DataFrame, network: str) -> float:
-    mine = rows[rows["network"] == network]
-    return 1 - mine["kept"].sum() / mine["weights"].sum()
+def _by_network(table: pd.DataFrame) -> dict[str, list[LayerRow]]:
+    networks: dict[str, list[LayerRow]] = {}
+    for row in measured_layers(table):
+        networks.setdefault(row.network, []).append(row)
+    return networks
+
+
+def _by_layer(rows: list[LayerRow]) -> dict[str, Mean]:
+    """Sparsity of one network's layers in percent, over runs, in execution order."""
+    layers: dict[str, list[float]] = {}
+    for row in sorted(rows, key=lambda row: row.position):
+        layers.setdefault(row.layer, []).append(100 * row.sparsity)
+    return {layer: Mean.of(values) for layer, values in layers.items()}
+
+
+def _ordered(rows: list[LayerRow]) -> list[tuple[str, Mean]]:
+    """Layers, the least sparse first."""
+    return sorted(_by_layer(rows).items(), key=lambda layer: layer[1].value)
+
+
+def _overall(rows: list[LayerRow]) -> float:
+    """Sparsity of all layers together, in percent."""
+    return 100 * (1 - sum(row.kept for row in rows) / sum(row.weights for row in rows))
 
 
 FIGURE = PaperFigure(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ from crisp_loop.core.progress import Progress
 from crisp_loop.reproduce.figure import Claim, Outcome, PaperFigure
 from crisp_loop.reproduce.judge import judge_difference, judge_number, unjudged
 from crisp_loop.reproduce.protocol import protocol_of, settings_of
-from crisp_loop.reproduce.rows import TOP1, Mean, averaged, gains, measured, points_table
+from crisp_loop.reproduce.rows import Mean, Row, averaged, gains, measured, points_table
 from crisp_loop.reproduce.scale import Scale
 from crisp_loop.reproduce.style import MARKERS, panel
 from crisp_loop.reproduce.sweep import Sweep
-from crisp_loop.reproduce.text import markdown_table, with_error, words_of
+from crisp_loop.reproduce.text import markdown_table, words_of
 
 DENSE, CRISP, BLOCKS = "dense, fine-tuned", "CRISP", "blocks only"
 PATTERNS = ("1:4", "2:4", "3:4")
@@ -60,29 +60,29 @@ def measure(scale: Scale, out: Path, progress: Progress) -> pd.DataFrame:
         for run in range(protocol.seeds)
         for series, options in variants
     ]
-    series, points = zip(*labelled, strict=True)
-    found = Sweep(out, progress).measure(points, "Fig. 3: CRISP and blocks")
-    return points_table(protocol, series, points, found)
+    found = Sweep(out, progress).measure([point for _, point in labelled], "Fig. 3: pruning")
+    return points_table(protocol, labelled, found)
 
 
 def draw(rows: pd.DataFrame) -> Figure:
     """A panel a block size: accuracy over sparsity, a line a pattern."""
-    means = averaged(rows, ["series", "nm", "block", "kappa"])
-    blocks = sorted(set(means.loc[means["series"] != DENSE, "block"]))
+    found = measured(rows)
+    means = averaged(found, lambda row: (row.block, _line(row), row.kappa))
+    blocks = sorted({row.block for row in found if row.series != DENSE})
+    lines = sorted({_line(row) for row in found if row.series != DENSE})
+    dense = averaged(found, lambda row: row.series)[DENSE]
     figure = Figure(figsize=(2.2 + 3.2 * len(blocks), 3.8), layout="constrained")
     panels = figure.subplots(1, len(blocks), sharey=True, squeeze=False)[0]
-    dense = means[means["series"] == DENSE]
     for axes, block in zip(panels, blocks, strict=True):
-        axes.axhline(dense["top1"].mean(), color="grey", linestyle="--", label=DENSE)
-        mine = means[(means["block"] == block) & (means["series"] != DENSE)]
-        lines = mine.groupby(["series", "nm"], sort=True)
-        for number, (key, line) in enumerate(lines):
-            series, nm = key  # type: ignore[misc]
-            label = BLOCKS if series == BLOCKS else f"CRISP {nm}"
+        axes.axhline(dense.top1.value, color="grey", linestyle="--", label=DENSE)
+        for number, line in enumerate(lines):
+            mine = [each for key, each in means.items() if key[:2] == (block, line)]
             axes.errorbar(
-                100 * line["sparsity"], line["top1"], line["error"], label=label,
-                color="black" if series == BLOCKS else PALETTE[number], capsize=3, ms=5,
-                marker=MARKERS[number], linestyle=":" if series == BLOCKS else "-",
+                [100 * each.sparsity for each in mine],
+                [each.top1.value for each in mine],
+                [each.top1.error for each in mine],
+                color="black" if line == BLOCKS else PALETTE[number], capsize=3, ms=5, label=line,
+                marker=MARKERS[number], linestyle=":" if line == BLOCKS else "-",
             )  # fmt: skip
         panel(axes, f"B = {block}", "sparsity of the prunable layers (%)")
     panels[0].set_ylabel("test accuracy on the user's classes (%)")
@@ -91,85 +91,89 @@ def draw(rows: pd.DataFrame) -> Figure:
     return figure
 
 
+def _line(row: Row) -> str:
+    return f"{CRISP} {row.nm}" if row.series == CRISP else row.series
+
+
 def judge(rows: pd.DataFrame) -> Sequence[Outcome]:
     """Differences within runs, averaged over the points that both methods have."""
-    return [_better(rows), _sparser(rows), _struggles(rows), _decent(rows)]
-
-
-def _better(rows: pd.DataFrame) -> Outcome:
-    each = {nm: _gain(rows, nm) for nm in PATTERNS}
-    told = ", ".join(f"{nm} {Mean.of(gain)}" for nm, gain in each.items() if len(gain))
-    whole = pd.concat(each, axis=1).mean(axis=1).dropna()
-    return judge_difference(
-        BETTER, whole, f"CRISP less blocks alone at equal kappa and B, mean over both: {told}"
-    )
-
-
-def _gain(rows: pd.DataFrame, nm: str) -> pd.Series:
-    own = {"series": CRISP, "nm": nm}
-    return gains(rows, own, {"series": BLOCKS}, ["block", "kappa"])
-
-
-def _sparser(rows: pd.DataFrame) -> Outcome:
     found = measured(rows)
-    kappas = sorted(set(found.loc[found["series"] == CRISP, "kappa"]))
+    return [_better(found), _sparser(found), _struggles(found), _decent(found)]
+
+
+def _better(rows: list[Row]) -> Outcome:
+    def over_blocks(*patterns: str) -> Collection[float]:
+        return gains(
+            rows,
+            lambda row: row.series == CRISP and row.nm in patterns,
+            lambda row: row.series == BLOCKS,
+            lambda row: (row.block, row.kappa),
+        ).values()
+
+    each = {nm: over_blocks(nm) for nm in PATTERNS}
+    told = ", ".join(f"{nm} {Mean.of(gain)}" for nm, gain in each.items() if gain)
+    remark = f"CRISP less blocks alone at equal kappa and B, mean over both: {told}"
+    return judge_difference(BETTER, over_blocks(*PATTERNS), remark)
+
+
+def _sparser(rows: list[Row]) -> Outcome:
+    kappas = sorted({row.kappa for row in rows if row.series == CRISP})
     kappas = [kappa for kappa in kappas if kappa >= STRUGGLING]
     if len(kappas) < 2:
         return unjudged(SPARSER, "needs two sparsities from 80 % on")
-    own, other = {"series": CRISP, "kappa": kappas[-1]}, {"series": BLOCKS, "kappa": kappas[0]}
-    differences = gains(rows, own, other, ["block"])
+    differences = gains(
+        rows,
+        lambda row: row.series == CRISP and row.kappa == kappas[-1],
+        lambda row: row.series == BLOCKS and row.kappa == kappas[0],
+        lambda row: row.block,
+    )
     remark = f"CRISP at {kappas[-1]:g}, all patterns, less blocks alone at {kappas[0]:g}, equal B"
-    return judge_difference(SPARSER, differences, remark)
+    return judge_difference(SPARSER, differences.values(), remark)
 
 
-def _struggles(rows: pd.DataFrame) -> Outcome:
-    beyond = rows[(rows["series"] == DENSE) | (rows["kappa"] > STRUGGLING)]
-    lost = gains(beyond, {"series": BLOCKS}, {"series": DENSE}, [])
+def _struggles(rows: list[Row]) -> Outcome:
+    lost = gains(
+        rows,
+        lambda row: row.series == BLOCKS and row.kappa > STRUGGLING,
+        lambda row: row.series == DENSE,
+    )
     remark = f"blocks alone above {STRUGGLING:.0%} sparsity, less the dense fine-tuned network"
-    return judge_difference(STRUGGLES, lost, remark)
+    return judge_difference(STRUGGLES, lost.values(), remark)
 
 
-def _decent(rows: pd.DataFrame) -> Outcome:
-    found = measured(rows)
-    high = found[(found["series"] == CRISP) & (found["sparsity"] > COMPRESSED)]
-    if high.empty:
+def _decent(rows: list[Row]) -> Outcome:
+    high = [row for row in rows if row.series == CRISP and row.sparsity > COMPRESSED]
+    if not high:
         return unjudged(DECENT, f"no sparsity above {COMPRESSED:.0%} was measured")
-    accuracy = 100 * high.groupby("seed")[TOP1].mean()
-    if (rows["scale"] != "full").any():
-        why = (
-            f"CRISP above {COMPRESSED:.0%} sparsity on {rows['data'].iloc[0]}, whose level of"
-            f" accuracy says nothing of ImageNet's"
-        )
-        return unjudged(DECENT, why, float(accuracy.mean()))
+    runs = averaged(high, lambda row: row.run)
+    accuracy = Mean.of(each.top1.value for each in runs.values())
     remark = f"CRISP above {COMPRESSED:.0%} sparsity, mean of all patterns and blocks"
-    return judge_number(DECENT, float(accuracy.mean()), remark, float(accuracy.sem()))
+    if high[0].scale != "full":
+        why = f"on {high[0].data}, whose level of accuracy says nothing of ImageNet's"
+        return unjudged(DECENT, f"{remark}, {why}", accuracy.value)
+    return judge_number(DECENT, accuracy.value, remark, accuracy.error)
 
 
 def describe(rows: pd.DataFrame, scale: Scale) -> str:
     """The protocol, and accuracy by block, sparsity and pattern."""
     protocol = protocol_of(scale)
-    means = averaged(rows, ["series", "nm", "block", "kappa"])
-    dense = means[means["series"] == DENSE].iloc[0]
-    cells = {
-        (row.series, row.nm, row.block, row.kappa): with_error(row.top1, row.error)
-        for row in means.itertuples()
-    }
+    found = measured(rows)
+    means = averaged(found, lambda row: (row.block, row.kappa, _line(row)))
+    lines = [*(f"{CRISP} {nm}" for nm in PATTERNS), BLOCKS]
     table = [
         [
             f"B = {block}, kappa {kappa:g}",
-            *(cells.get((CRISP, nm, block, kappa), "out of reach") for nm in PATTERNS),
-            cells.get((BLOCKS, "4:4", block, kappa), "out of reach"),
+            *(str(means.get((block, kappa, line), "out of reach")) for line in lines),
         ]
         for block in protocol.blocks
         for kappa in protocol.sparsities
     ]
-    header = ["", *(f"CRISP {nm}" for nm in PATTERNS), BLOCKS]
     return (
         f"{words_of(protocol)} This figure takes the first network, for"
         f" {protocol.user_classes} user classes (the paper: ten of ImageNet's, with a model that"
         f" the text does not name).\n\n"
-        f"Test accuracy (%); dense fine-tuned {with_error(dense['top1'], dense['error'])}:\n\n"
-        f"{markdown_table(header, table)}"
+        f"Test accuracy (%); dense fine-tuned {averaged(found, lambda row: row.series)[DENSE]}:\n\n"
+        f"{markdown_table(['', *lines], table)}"
     )
 
 

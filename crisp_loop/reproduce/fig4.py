@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -17,6 +19,7 @@ from crisp_loop.reproduce.figure import Claim, Outcome, PaperFigure
 from crisp_loop.reproduce.judge import judge_number
 from crisp_loop.reproduce.scale import Scale
 from crisp_loop.reproduce.style import panel
+from crisp_loop.reproduce.text import markdown_table
 
 BLOCKS = (64, 16)
 CSR = Claim(
@@ -49,18 +52,20 @@ def measure(scale: Scale, out: Path, progress: Progress) -> pd.DataFrame:
 
 def draw(rows: pd.DataFrame) -> Figure:
     """A panel a network: CSR and ELLPACK over the hybrid format, by sparsity."""
-    networks = list(dict.fromkeys(rows["model"]))
+    totals = _totals(rows)
+    networks = list(dict.fromkeys(total["model"] for total in totals))
     figure = Figure(figsize=(2.4 + 2.7 * len(networks), 3.6), layout="constrained")
     panels = figure.subplots(1, len(networks), sharey=True, squeeze=False)[0]
     for axes, network in zip(panels, networks, strict=True):
-        for block, style in zip(dict.fromkeys(rows["block"]), ("-", "--"), strict=False):
+        for block, style in zip(BLOCKS, ("-", "--"), strict=True):
             for (claim, name, masks), colour in zip(_JUDGED, (PALETTE[5], PALETTE[4]), strict=True):
-                line = _ratios(rows, name, masks)
-                line = line[(line["model"] == network) & (line["block"] == block)]
-                label = f"{name.upper()}, B = {block}"
+                ratios = _ratios(totals, name, masks)
+                line = {
+                    key[2]: ratio for key, ratio in ratios.items() if key[:2] == (network, block)
+                }
                 axes.plot(
-                    100 * line["sparsity"], line["overhead_ratio"], style, color=colour,
-                    marker="o", markersize=3, label=label,
+                    [100 * sparsity for sparsity in line], list(line.values()), style,
+                    color=colour, marker="o", markersize=3, label=f"{name.upper()}, B = {block}",
                 )  # fmt: skip
                 axes.axhline(claim.low or 0, color=colour, lw=0.8, linestyle=":")
         panel(axes, network, "sparsity (%)")
@@ -73,46 +78,65 @@ def draw(rows: pd.DataFrame) -> Figure:
 
 def judge(rows: pd.DataFrame) -> Sequence[Outcome]:
     """The mean over the paper's three networks, and over sparsities, at B = 64."""
+    totals = _totals(rows)
     outcomes = []
     for claim, name, masks in _JUDGED:
-        ratios = _ratios(rows, name, masks)
-        ratios = ratios[ratios["block"] == BLOCKS[0]]
-        each = ratios.groupby("model", sort=False)["overhead_ratio"].mean()
-        said = ", ".join(f"{model} {ratio:.1f}x" for model, ratio in each.items())
-        percent = 100 * ratios["sparsity"]
+        each: dict[str, list[float]] = {}
+        percent: set[float] = set()
+        for (model, block, sparsity), ratio in _ratios(totals, name, masks).items():
+            if block == BLOCKS[0]:
+                each.setdefault(model, []).append(ratio)
+                percent.add(100 * sparsity)
+        means = {model: fmean(ratios) for model, ratios in each.items()}
+        said = ", ".join(f"{model} {mean:.1f}x" for model, mean in means.items())
         remark = (
-            f"mean of the three networks over {percent.min():g} to {percent.max():g} % sparsity at"
+            f"mean of the three networks over {min(percent):g} to {max(percent):g} % sparsity at"
             f" B = {BLOCKS[0]} ({said}); the paper names neither network nor sparsity"
         )
-        outcomes.append(judge_number(claim, float(each.mean()), remark))
+        outcomes.append(judge_number(claim, fmean(means.values()), remark))
     return outcomes
 
 
 def describe(rows: pd.DataFrame, scale: Scale) -> str:
     """How bits are counted, and the ratios of each network."""
-    lines = [
-        "| network | block | sparsity | hybrid, bits | CSR | ELLPACK, unstructured masks |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    totals = _totals(rows)
+    columns = [_ratios(totals, name, masks) for _, name, masks in _JUDGED]
+    table = [
+        [
+            total["model"],
+            str(total["block"]),
+            f"{total['sparsity']:.0%}",
+            f"{total['overhead_bits']:,}",
+            *(f"{column[_key(total)]:.2f}x" for column in columns),
+        ]
+        for total in totals
+        if total["format"] == CRISP and round(100 * total["sparsity"]) in (50, 70, 80, 90, 95)
     ]
-    keys = ["model", "block", "sparsity"]
-    ours = rows[rows["format"] == CRISP].set_index(keys)["overhead_bits"]
-    columns = [_ratios(rows, name, masks).set_index(keys)["overhead_ratio"]
-               for _, name, masks in _JUDGED]  # fmt: skip
-    for key, bits in ours.items():
-        model, block, sparsity = key  # type: ignore[misc]
-        if round(100 * sparsity) in (50, 70, 80, 90, 95):
-            csr, ellpack = (f"{column[key]:.2f}x" for column in columns)
-            lines.append(f"| {model} | {block} | {sparsity:.0%} | {bits:,} | {csr} | {ellpack} |")
+    header = ["network", "block", "sparsity", "hybrid, bits", "CSR", "ELLPACK, unstructured masks"]
     return (
-        "Metadata and pointers in exact bits, 2:4 masks drawn at the pattern, uniform over the"
-        " layers that can be pruned; CSR and ELLPACK hold unstructured masks of as many weights."
-        " No weights are needed, so this is the paper's own scale. `crisp-loop formats` has every"
-        " format and layer.\n\n" + "\n".join(lines)
+        f"Metadata and pointers in exact bits, {NM24} masks drawn at the pattern, uniform over the"
+        f" layers that can be pruned; CSR and ELLPACK hold unstructured masks of as many weights."
+        f" No weights are needed, so this is the paper's own scale. `crisp-loop formats` has every"
+        f" format and layer.\n\n{markdown_table(header, table)}"
     )
 
 
-def _ratios(rows: pd.DataFrame, name: str, masks: str) -> pd.DataFrame:
-    return rows[(rows["format"] == name) & (rows["masks"] == masks)]
+Key = tuple[str, int, float]
+"""Network, block, sparsity."""
+
+
+def _totals(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    return rows.to_dict("records")  # type: ignore[return-value]
+
+
+def _key(total: dict[str, Any]) -> Key:
+    return total["model"], total["block"], total["sparsity"]
+
+
+def _ratios(totals: list[dict[str, Any]], name: str, masks: str) -> dict[Key, float]:
+    """Overhead of a format over the hybrid's."""
+    mine = (total for total in totals if (total["format"], total["masks"]) == (name, masks))
+    return {_key(total): total["overhead_ratio"] for total in mine}
 
 
 FIGURE = PaperFigure(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,14 @@ from matplotlib.figure import Figure
 from crisp_loop.core.figures import PALETTE
 from crisp_loop.core.progress import Progress
 from crisp_loop.reproduce.figure import DIFFERS, FOLLOWS, UNJUDGED, Claim, Outcome, PaperFigure
-from crisp_loop.reproduce.judge import judge_difference, judge_number, unjudged
+from crisp_loop.reproduce.judge import ERRORS, judge_difference, judge_number, unjudged
 from crisp_loop.reproduce.points import Point
 from crisp_loop.reproduce.protocol import Protocol, protocol_of, settings_of, within_reach
-from crisp_loop.reproduce.rows import RUN, TOP1, averaged, gains, measured, points_table
+from crisp_loop.reproduce.rows import Mean, Row, averaged, gains, measured, points_table
 from crisp_loop.reproduce.scale import Scale
 from crisp_loop.reproduce.style import MARKERS, panel
 from crisp_loop.reproduce.sweep import Sweep
-from crisp_loop.reproduce.text import markdown_table, with_error, words_of
+from crisp_loop.reproduce.text import markdown_table, words_of
 
 DENSE, OCAP, CAPNN, PUBLISHED = "dense, fine-tuned", "OCAP", "CAP'NN", "OCAP at 0.73"
 NM = "2:4"
@@ -36,7 +37,8 @@ OVER_CAPNN = Claim(
     low=0, unit="points",
 )  # fmt: skip
 COMPARABLE = Claim(
-    "accuracy comparable to the dense counterparts, with over 90 % sparsity across all three models",
+    "accuracy comparable to the dense counterparts, with over 90 % sparsity across all three"
+    " models",
     "Sec. V; Sec. I, contributions",
     unit="points",
 )  # fmt: skip
@@ -57,6 +59,7 @@ OCAP_ACCURACY = Claim(
     _VGG10, 80, 80, "%", slack=1,
 )  # fmt: skip
 OCAPS_FLOPS = 0.73
+SPARSE = 0.9
 TEN = 10
 
 
@@ -78,20 +81,19 @@ def measure(scale: Scale, out: Path, progress: Progress) -> pd.DataFrame:
         for name, count, run in cases
         for labelled in _own(protocol, name, count, run, protocol.kappa_for(count, classes))
     ]
-    series, points = zip(*first, strict=True)
-    found = sweep.measure(points, "Fig. 7: CRISP and dense")
-    table = points_table(protocol, series, points, found)
-    smallest = table[table["series"] == crisp(protocol.blocks[0])]
-    work = smallest.set_index(["network", "user_classes", "seed"])["flops_ratio"]
+    found = sweep.measure([point for _, point in first], "Fig. 7: CRISP and dense")
+    work = {
+        (point.network, point.user_classes, point.draw): each.flops_ratio
+        for (series, point), each in zip(first, found, strict=True)
+        if series == crisp(protocol.blocks[0])
+    }
     second = [
         labelled
         for name, count, run in cases
-        for labelled in _baselines(protocol, name, count, run, float(work[name, count, run]))
+        for labelled in _baselines(protocol, name, count, run, work[name, count, run])
     ]
-    series, points = zip(*second, strict=True)
-    found = sweep.measure(points, "Fig. 7: OCAP and CAP'NN")
-    baselines = points_table(protocol, series, points, found)
-    return pd.concat([table, baselines], ignore_index=True)
+    found += sweep.measure([point for _, point in second], "Fig. 7: OCAP and CAP'NN")
+    return points_table(protocol, first + second, found)
 
 
 def _own(
@@ -114,6 +116,7 @@ def _baselines(
     inputs come from such a layer too. So c = sqrt(FLOPs ratio) leaves the baselines at least
     CRISP's work.
     """
+
     def pruned(method: str, ratio: float) -> Point:
         sparsity = max(0.0, round(1 - math.sqrt(ratio), 3))
         options = {"method": method, "sparsity": sparsity, "score_norm": "none"}
@@ -127,24 +130,28 @@ def _baselines(
 
 def draw(rows: pd.DataFrame) -> Figure:
     """Accuracy above and FLOPs below over the number of user classes, a column a network."""
-    networks = list(dict.fromkeys(rows["network"]))
-    means = averaged(rows, ["network", "series", "user_classes"])
+    means = averaged(measured(rows), lambda row: (row.network, row.series, row.user_classes))
+    networks, lines, counts = (list(dict.fromkeys(each)) for each in zip(*means, strict=True))
     figure = Figure(figsize=(2.4 + 2.8 * len(networks), 5.4), layout="constrained")
     grid = figure.subplots(2, len(networks), sharex=True, sharey="row", squeeze=False)
     for column, network in enumerate(networks):
         accuracy, flops = grid[0][column], grid[1][column]
-        for number, series in enumerate(dict.fromkeys(rows["series"])):
-            mine = means[(means["network"] == network) & (means["series"] == series)]
-            mine = mine.sort_values("user_classes")
-            look = {"marker": MARKERS[number], "color": PALETTE[number], "ms": 4, "label": series}
-            look["linestyle"] = "--" if series == DENSE else "-"
-            accuracy.errorbar(mine["user_classes"], mine["top1"], mine["error"], capsize=3, **look)
-            flops.plot(mine["user_classes"], mine["flops_ratio"], **look)
-        panel(accuracy, network, "")
+        for number, series in enumerate(lines):
+            mine = {key[2]: each for key, each in means.items() if key[:2] == (network, series)}
+            look: dict[str, Any] = {
+                "marker": MARKERS[number], "color": PALETTE[number], "ms": 4, "label": series,
+                "linestyle": "--" if series == DENSE else "-",
+            }  # fmt: skip
+            top1 = [each.top1 for each in mine.values()]
+            accuracy.errorbar(
+                list(mine), [mean.value for mean in top1], [mean.error for mean in top1],
+                capsize=3, **look,
+            )  # fmt: skip
+            flops.plot(list(mine), [each.flops_ratio for each in mine.values()], **look)
+        panel(accuracy, str(network), "")
         panel(flops, "", "user classes")
         flops.set_xscale("log")
         flops.minorticks_off()
-        counts = sorted(set(rows["user_classes"]))
         flops.set_xticks(counts, [str(count) for count in counts])
         flops.set_ylim(0, 1.05)
     grid[0][0].set_ylabel("test accuracy (%)")
@@ -156,125 +163,131 @@ def draw(rows: pd.DataFrame) -> Figure:
 
 def judge(rows: pd.DataFrame) -> Sequence[Outcome]:
     """Differences within runs; the numbers of VGG-16 on ImageNet at full scale alone."""
+    found = measured(rows)
     return [
-        _against(OVER_OCAP, OCAP, rows),
-        _against(OVER_CAPNN, CAPNN, rows),
-        _comparable(rows),
-        _slight_drop(rows),
-        *_vgg(rows),
+        _against(OVER_OCAP, OCAP, found),
+        _against(OVER_CAPNN, CAPNN, found),
+        _comparable(found),
+        _slight_drop(found),
+        *_vgg(found),
     ]
 
 
-def _crisps(rows: pd.DataFrame) -> list[str]:
+def _crisps(rows: list[Row]) -> list[str]:
     """The series of CRISP, the smallest block first."""
-    return [name for name in dict.fromkeys(rows["series"]) if name.startswith("CRISP")]
+    return [name for name in dict.fromkeys(row.series for row in rows) if name.startswith("CRISP")]
 
 
-def _against(claim: Claim, other: str, rows: pd.DataFrame) -> Outcome:
-    own = _crisps(rows)[0]
+def _against(claim: Claim, other: str, rows: list[Row]) -> Outcome:
     # One class leaves nothing to confuse it with.
-    several = rows[rows["user_classes"] > 1]
-    gain = gains(several, {"series": own}, {"series": other}, ["user_classes"])
-    flops = measured(several).groupby("series")["flops_ratio"].mean()
-    if gain.empty:
+    several = [row for row in rows if row.user_classes > 1]
+    if not several:
         return unjudged(claim, "nothing with two or more classes was measured")
+    own = _crisps(several)[0]
+    gain = gains(
+        several,
+        lambda row: row.series == own,
+        lambda row: row.series == other,
+        lambda row: row.user_classes,
+    )
+    means = averaged(several, lambda row: row.series)
+    flops = means[own].flops_ratio, means[other].flops_ratio
     remark = (
-        f"{own} less {other} at FLOPs ratios of {flops[own]:.2f} and {flops[other]:.2f}, mean over"
+        f"{own} less {other} at FLOPs ratios of {flops[0]:.2f} and {flops[1]:.2f}, mean over"
         f" networks and two or more classes"
     )
-    outcome = judge_difference(claim, gain, remark)
-    if outcome.verdict == FOLLOWS and flops[own] > flops[other]:
-        return Outcome(
-            claim, UNJUDGED, outcome.measured, outcome.error, f"{outcome.remark}; but with more work"
-        )
+    outcome = judge_difference(claim, gain.values(), remark)
+    if outcome.verdict == FOLLOWS and flops[0] > flops[1]:
+        return replace(outcome, verdict=UNJUDGED, remark=f"{outcome.remark}; but with more work")
     return outcome
 
 
-def _comparable(rows: pd.DataFrame) -> Outcome:
-    found = measured(rows[rows["user_classes"] > 1])
-    sparse = found[found["series"].isin(_crisps(rows)) & (found["sparsity"] > 0.9)]
-    networks = list(dict.fromkeys(rows["network"]))
-    keys = [*RUN, "user_classes"]
-    dense = found[found["series"] == DENSE].groupby(keys)[TOP1].mean()
-    lost = 100 * (sparse.groupby(keys)[TOP1].mean() - dense).dropna()
-    reached = list(dict.fromkeys(sparse["network"]))
-    each = lost.groupby(RUN).mean()
-    if each.empty:
-        return unjudged(COMPARABLE, "no network was over 90 % sparse with two or more classes")
-    value, error = float(each.mean()), float(each.sem())
-    remark = f"CRISP less dense fine-tuned, at over 90 % sparsity, of {', '.join(reached)}"
-    missing = [name for name in networks if name not in reached]
+def _comparable(rows: list[Row]) -> Outcome:
+    sparse = [
+        row for row in rows
+        if row.series in _crisps(rows) and row.sparsity > SPARSE and row.user_classes > 1
+    ]  # fmt: skip
+    if not sparse:
+        why = f"no network was over {SPARSE:.0%} sparse with two or more classes"
+        return unjudged(COMPARABLE, why)
+    lost = gains(
+        [*sparse, *(row for row in rows if row.series == DENSE)],
+        lambda row: row.series != DENSE,
+        lambda row: row.series == DENSE,
+        lambda row: row.user_classes,
+    )
+    mean = Mean.of(lost.values())
+    reached = list(dict.fromkeys(row.network for row in sparse))
+    missing = [name for name in dict.fromkeys(row.network for row in rows) if name not in reached]
+    remark = f"CRISP less dense fine-tuned, at over {SPARSE:.0%} sparsity, of {', '.join(reached)}"
     if missing:
-        remark += f"; {', '.join(missing)} cannot be that sparse in this pattern"
-    remark += "; comparable is read as no more than two standard errors below"
-    verdict = FOLLOWS if value >= -2 * error else DIFFERS
-    if len(each) < 2:
-        verdict = UNJUDGED
-    return Outcome(COMPARABLE, verdict, (value,), error if len(each) > 1 else None, remark)
+        remark += f"; {', '.join(missing)} was not that sparse"
+    remark += f"; comparable is read as no more than {ERRORS:g} standard errors below"
+    if mean.runs < 2:
+        return unjudged(COMPARABLE, f"{remark}, and one run has no error", mean.value)
+    verdict = FOLLOWS if mean.value >= -ERRORS * mean.error else DIFFERS
+    return Outcome(COMPARABLE, verdict, (mean.value,), mean.error, remark)
 
 
-def _slight_drop(rows: pd.DataFrame) -> Outcome:
-    found = measured(rows)
-    counts = sorted(set(found["user_classes"]))
+def _slight_drop(rows: list[Row]) -> Outcome:
+    counts = sorted({row.user_classes for row in rows})
     if len(counts) < 2:
         return unjudged(SLIGHT_DROP, "needs two numbers of classes")
-    changes = {}
-    for series in _crisps(rows):
-        mine = found[found["series"] == series]
-        ends = [mine[mine["user_classes"] == count].groupby(RUN)[TOP1].mean()
-                for count in (counts[0], counts[-1])]  # fmt: skip
-        changes[series] = 100 * (ends[1] - ends[0]).dropna()
-    said = ", ".join(f"{series[6:]} {change.mean():+.1f}" for series, change in changes.items())
-    whole = pd.concat(changes, axis=1).mean(axis=1)
+
+    def change(*series: str) -> Collection[float]:
+        return gains(
+            rows,
+            lambda row: row.series in series and row.user_classes == counts[-1],
+            lambda row: row.series in series and row.user_classes == counts[0],
+            lambda row: row.series,
+        ).values()
+
+    own = _crisps(rows)
+    said = ", ".join(f"{name.split()[1]} {Mean.of(change(name)).value:+.1f}" for name in own)
     remark = f"accuracy for {counts[-1]} classes less that for {counts[0]}: {said}"
-    return judge_difference(SLIGHT_DROP, whole, remark)
+    return judge_difference(SLIGHT_DROP, change(*own), remark)
 
 
-def _vgg(rows: pd.DataFrame) -> list[Outcome]:
+def _vgg(rows: list[Row]) -> list[Outcome]:
     claims = (VGG_ACCURACY, VGG_FLOPS, OCAP_ACCURACY)
-    found = measured(rows)
-    vgg = found["network"].str.startswith("vgg16") & (found["user_classes"] == TEN)
-    mine = found[vgg & (found["scale"] == "full")]
-    if mine.empty:
+    means = averaged(
+        (
+            row for row in rows
+            if row.scale == "full" and row.network.startswith("vgg16") and row.user_classes == TEN
+        ),
+        lambda row: row.series,
+    )  # fmt: skip
+    if not means:
         why = "needs VGG-16 and ten classes at --scale full; other data has another level"
         return [unjudged(claim, why) for claim in claims]
-    best = mine[mine["series"] == _crisps(rows)[0]]
-    published = mine[mine["series"] == PUBLISHED]
-    data = rows["data"].iloc[0]
+    data, own, published = rows[0].data, means[_crisps(rows)[0]], means[PUBLISHED]
+    at = f"{data}, at a FLOPs ratio of {published.flops_ratio:.2f}"
     return [
-        judge_number(VGG_ACCURACY, 100 * best[TOP1].mean(), data, 100 * best[TOP1].sem()),
-        judge_number(VGG_FLOPS, best["flops_ratio"].mean(), data, best["flops_ratio"].sem()),
-        judge_number(
-            OCAP_ACCURACY, 100 * published[TOP1].mean(),
-            f"{data}, at a FLOPs ratio of {published['flops_ratio'].mean():.2f}",
-            100 * published[TOP1].sem(),
-        ),
-    ]  # fmt: skip
+        judge_number(VGG_ACCURACY, own.top1.value, data, own.top1.error),
+        judge_number(VGG_FLOPS, own.flops_ratio, data),
+        judge_number(OCAP_ACCURACY, published.top1.value, at, published.top1.error),
+    ]
 
 
 def describe(rows: pd.DataFrame, scale: Scale) -> str:
     """The protocol, and accuracy and FLOPs by network, series and number of classes."""
     protocol = protocol_of(scale)
-    means = averaged(rows, ["network", "series", "user_classes"])
-    counts = sorted(set(rows["user_classes"]))
-    cells = {
-        (row.network, row.series, row.user_classes): (
-            f"{with_error(row.top1, row.error)} / {row.flops_ratio:.2f}"
-        )
-        for row in means.itertuples()
-    }
+    found = measured(rows)
+    means = averaged(found, lambda row: (row.network, row.series, row.user_classes))
+    counts = sorted({row.user_classes for row in found})
+    cells = {key: f"{each.top1} / {each.flops_ratio:.2f}" for key, each in means.items()}
     table = [
         [f"{name}, {series}", *(cells.get((name, series, count), "") for count in counts)]
-        for name in protocol.networks
-        for series in dict.fromkeys(rows["series"])
+        for name, series in dict.fromkeys((row.network, row.series) for row in found)
     ]
-    kappas = rows[rows["series"] == _crisps(rows)[0]].groupby("user_classes")["kappa"].max()
-    said = ", ".join(f"{kappa:g} for {count}" for count, kappa in kappas.items())
+    kappas = {row.user_classes: row.kappa for row in found if row.series == _crisps(found)[0]}
+    said = ", ".join(f"{kappas[count]:g} for {count}" for count in counts)
     first, last = protocol.kappas
     return (
         f"{words_of(protocol)} CRISP is 2:4; kappa falls from {first:g} for one class to {last:g}"
-        f" for all, with the logarithm of their number ({said}), or is as much as a network can"
-        f" reach: the paper varies kappa with the number of classes and does not say how.\n\n"
+        f" for all, with the logarithm of their number, or is as much as a network can reach"
+        f" ({found[0].network}: {said}): the paper varies kappa with the number of classes and does"
+        f" not say how.\n\n"
         f"FLOPs are multiply-accumulates of all layers, counted in the masks: those with a kept"
         f" weight and an input that is no constant, over the dense network's. So the work that"
         f" OCAP and CAP'NN save in the layer after a pruned channel counts for them. Both prune so"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pandas as pd
+from collections.abc import Collection
 
 from crisp_loop.reproduce.figure import DIFFERS, FOLLOWS, UNJUDGED, Claim, Outcome, Verdict
 from crisp_loop.reproduce.rows import Mean
@@ -17,26 +17,28 @@ def judge_number(claim: Claim, value: float, remark: str, error: float | None = 
     return Outcome(claim, FOLLOWS if near else DIFFERS, (value,), error, remark)
 
 
-def judge_difference(claim: Claim, differences: pd.Series, remark: str) -> Outcome:
+def judge_difference(claim: Claim, differences: Collection[float], remark: str) -> Outcome:
     """Differences, one a run, against a claim that they are above (``low``) or below 0 (``high``).
 
     It follows if their mean is more than two standard errors on the claimed side, does not if it
-    is as far on the other side, and cannot be judged in between or with less than two runs.
+    is as far on the other side or no run differs, and cannot be judged in between or with less
+    than two runs.
     """
-    if differences.empty:
-        return unjudged(claim, f"Nothing was measured: {remark}")
+    if not differences:
+        return unjudged(claim, f"nothing was measured: {remark}")
     mean = Mean.of(differences)
     sign = -1 if claim.low is None else 1
-    remark = f"{remark} ({mean.runs} runs, {int((sign * differences > 0).sum())} as claimed)"
+    as_claimed = sum(sign * each > 0 for each in differences)
+    remark = f"{remark} ({mean.runs} runs, {as_claimed} as claimed)"
     if mean.runs < 2:
-        return Outcome(claim, UNJUDGED, (mean.value,), None, f"{remark}; one run has no error")
+        return unjudged(claim, f"{remark}; one run has no error", mean.value)
     away = sign * mean.value
-    verdict: Verdict = FOLLOWS
-    if away <= ERRORS * mean.error:
-        verdict = DIFFERS if away < -ERRORS * mean.error else UNJUDGED
-        if away == mean.error == 0:
-            verdict = DIFFERS
-    if verdict == UNJUDGED:
+    verdict: Verdict = UNJUDGED
+    if away > ERRORS * mean.error:
+        verdict = FOLLOWS
+    elif away < -ERRORS * mean.error or not any(differences):
+        verdict = DIFFERS
+    else:
         remark += f"; within {ERRORS:g} standard errors of 0"
     return Outcome(claim, verdict, (mean.value,), mean.error, remark)
 

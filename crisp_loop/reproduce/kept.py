@@ -43,9 +43,7 @@ def key_of(figure: PaperFigure, scale: Scale) -> str:
     return sha256(json.dumps(depends_on, sort_keys=True, default=str))
 
 
-def kept_rows(
-    figure: PaperFigure, key: str, out: Path
-) -> tuple[pd.DataFrame, Measurement] | None:
+def kept_rows(figure: PaperFigure, key: str, out: Path) -> tuple[pd.DataFrame, Measurement] | None:
     """The rows in ``out``, if they are whole and of the same ``key``."""
     file, beside = _files(figure, out)
     try:

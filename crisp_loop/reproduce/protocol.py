@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from crisp_loop.core.errors import InputError
+from crisp_loop.core.errors import CrispLoopError, InputError
 from crisp_loop.core.pattern import as_fraction
 from crisp_loop.datasets.registry import parse
 from crisp_loop.networks.registry import network
@@ -179,14 +179,18 @@ def protocol_of(scale: Scale) -> Protocol:
     networks = scale.networks or known.networks
     data = scale.data or known.data
     if not data:
-        where = "cifar10:PATH, cifar100:PATH or folder:PATH"
-        raise InputError("--data", "", "", f"--scale {scale.name} measures photographs: {where}")
+        raise CrispLoopError(
+            f"--scale {scale.name} needs --data; expected cifar10:PATH, cifar100:PATH or"
+            f" folder:PATH."
+        )
     parse(data)
     weights = {name: _weights(Path(scale.weights).expanduser(), name, networks)
                for name in networks} if scale.weights else {}  # fmt: skip
     if scale.name == "full" and not weights:
-        expected = "--scale full starts from trained weights: a file, or a directory of NETWORK.pth"
-        raise InputError("--weights", "", "", expected)
+        raise CrispLoopError(
+            "--scale full needs --weights; expected a directory that holds a NETWORK.pth or"
+            " NETWORK.safetensors for each network, or a file for one."
+        )
     return known.model_copy(
         update={
             "networks": networks,

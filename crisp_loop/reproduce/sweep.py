@@ -42,9 +42,7 @@ class Sweep:
         """
         files = [self._file(point) for point in points]
         known = {file: found for file in files if (found := _read(file)) is not None}
-        todo = {
-            file: point for file, point in zip(files, points, strict=True) if file not in known
-        }
+        todo = {file: point for file, point in zip(files, points, strict=True) if file not in known}
         # Those that start from one network follow each other, so that it is loaded once.
         order = sorted(todo.items(), key=lambda each: each[1].start.model_dump_json())
         for file, point in self._progress.track(order, what, len(order)):

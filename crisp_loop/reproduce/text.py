@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from crisp_loop.prune.config import PruneConfig
@@ -13,11 +12,6 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table whose first column is text and all others are numbers."""
     lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def with_error(value: float, error: float) -> str:
-    """``98.2 +- 0.4``; the value alone where there is one run."""
-    return f"{value:.1f}" if math.isnan(error) else f"{value:.1f} +- {error:.1f}"
 
 
 def words_of(protocol: Protocol) -> str:
