@@ -22,6 +22,7 @@ from crisp_loop.reproduce.points import Point
 from crisp_loop.reproduce.scale import Scale, ScaleName
 from crisp_loop.reproduce.sweep import sources_stamp
 
+PHASES = ("ste_epochs", "iteration_epochs", "final_epochs")
 WEIGHT_ENDINGS = (".pth", ".pt", ".safetensors")
 
 
@@ -46,6 +47,9 @@ class Protocol(BaseModel):
     """How many classes a user meets in Figs. 1 to 3."""
     class_counts: tuple[int, ...]
     """How many in Fig. 7; those that the data does not have are left out."""
+    worth: int = 1
+    """How many classes' worth of steps a training has at least: a user of fewer classes, and so of
+    fewer samples, gets as many times more epochs. 1 leaves the epochs as they are."""
     blocks: tuple[int, ...]
     sparsities: tuple[float, ...]
     """kappa's of Fig. 3."""
@@ -59,11 +63,15 @@ class Protocol(BaseModel):
 
     def point(self, name: str, run: int, user_classes: int | None = None, **options: Any) -> Point:
         """The point of the network ``name`` in one run, with ``options`` over the shared ones."""
+        count = user_classes or self.user_classes
         config = PruneConfig.model_validate(self.prune | options | {"seed": run})
+        times = max(1, -(-self.worth // count))
+        epochs = {phase: getattr(config, phase) * times for phase in PHASES}
+        config = config.model_copy(update=epochs)
         return Point(
             network=name,
             data=self.data,
-            user_classes=user_classes or self.user_classes,
+            user_classes=count,
             draw=run,
             config=config,
             weights=self.weights.get(name, ""),
@@ -114,7 +122,8 @@ _CI = Protocol(
         "final_epochs": 8,
     },
     user_classes=5,
-    class_counts=(1, 2, 5, 10),
+    class_counts=(1, 3, 10),
+    worth=5,
     blocks=(16, 32),
     sparsities=(0.8, 0.9, 0.95),
     patterns=("3:4", "2:4", "1:4", "1:8", "1:16"),
@@ -136,6 +145,7 @@ _MID = _CI.model_copy(
             "precision": "bfloat16",
         },
         "user_classes": 3,
+        "worth": 3,
         "class_counts": (1, 2, 3, 5, 10, 20, 50, 100),
         "patterns": ("3:4", "2:4", "1:4", "1:8", "1:16"),
     }

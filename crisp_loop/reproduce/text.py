@@ -19,9 +19,12 @@ def words_of(protocol: Protocol) -> str:
     config = PruneConfig.model_validate(protocol.prune)
     epochs = config.iterations * (config.ste_epochs + config.iteration_epochs) + config.final_epochs
     start = "from given weights" if protocol.weights else f"{config.train_epochs} epochs dense"
+    more = ""
+    if protocol.worth > 1:
+        more = f" (users of less than {protocol.worth} classes: as many steps, so more epochs)"
     return (
         f"{', '.join(protocol.networks)} on {protocol.data}, {start}, then {epochs} epochs at"
-        f" {config.lr:g} on up to {config.samples_per_class} samples a user class;"
+        f" {config.lr:g} on up to {config.samples_per_class} samples a user class{more};"
         f" {protocol.seeds} runs, each with its own split, training, draw of classes and samples;"
         f" +- is the standard error over runs."
     )
