@@ -680,6 +680,95 @@ def compare(
 
 @app.command()
 @told_in_one_sentence
+def reproduce(
+    figures: Annotated[
+        list[str],
+        typer.Argument(metavar="FIGURE...", help="fig1, fig2, fig3, fig4, fig7, fig8, or all."),
+    ],
+    scale: Annotated[
+        str,
+        typer.Option(
+            "--scale",
+            metavar="SCALE",
+            help="ci: digits and small networks, minutes. mid: a small network on --data."
+            " full: the paper's networks, with --data and --weights.",
+        ),
+    ] = "ci",
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="DATA",
+            help="cifar10:PATH, cifar100:PATH or folder:PATH. \\[default: digits at ci]",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAMES",
+            help="Networks instead of the scale's, comma-separated; Fig. 3 takes the first.",
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights",
+            metavar="PATH",
+            help="Trained weights: a directory with a NETWORK.pth or .safetensors for each network,"
+            " or a file for one.",
+        ),
+    ] = None,
+    resize_head: Annotated[
+        bool,
+        typer.Option(
+            "--resize-head", help="Start a new head where the weights have other classes."
+        ),
+    ] = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option("--seeds", metavar="RUNS", help="Runs to average. \\[default: 3; 5 at full]"),
+    ] = None,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="Results. \\[default: runs/reproduce-SCALE]"
+        ),
+    ] = None,
+) -> None:
+    """Measure figures of the CRISP paper again, and say how far they are from it.
+
+    Each figure leaves a table (CSV), a picture (SVG and PNG) and a page (Markdown) with the paper's
+    claims beside what was measured; reproduce.md lists them all. Claims follow, do not follow, or
+    cannot be judged at the scale. The same command goes on where it was stopped.
+
+    fig1: models at N:M ratios. fig2: sparsity of each layer. fig3: CRISP against block pruning.
+    fig4: metadata of formats. fig7: accuracy and FLOPs over the number of user classes. fig8:
+    speed-up and energy of the designs.
+
+    crisp-loop reproduce fig7
+
+    crisp-loop reproduce fig3 --scale mid --data cifar10:cifar-10-batches-py
+
+    crisp-loop reproduce all --scale full --data folder:imagenet-subset --weights weights/
+    """
+    from crisp_loop.cli.reproduced import outcomes_table
+    from crisp_loop.reproduce.run import reproduce as measure
+    from crisp_loop.reproduce.scale import scale_of
+
+    options = {"name": scale, "data": data, "networks": _listed(model), "seeds": seeds}
+    options |= {"weights": str(weights) if weights else None, "resize_head": resize_head}
+    target = _directory(out_dir, f"reproduce-{scale}")
+    done = measure(figures, scale_of(_given(options)), target, Bars())
+    out.print(outcomes_table(done))
+    for each in done:
+        for file in each.files:
+            out.print(f"  {file}", style="dim", highlight=False)
+
+
+@app.command()
+@told_in_one_sentence
 def layers(
     model: Annotated[
         str | None, typer.Argument(metavar="MODEL", help="A network's name; none lists them.")
