@@ -19,6 +19,7 @@ from crisp_loop.cli.tables import (
     packing_table,
     pruning_table,
 )
+from crisp_loop.core.files import is_file
 
 if TYPE_CHECKING:
     from crisp_loop.pipeline import Experiment
@@ -616,9 +617,9 @@ def report(
 
     written = None if as_format is None else text_format(as_format)
     run = RunDirectory(results)
-    if results.is_file():
+    if is_file(results):
         found = report_of_table(results)
-    elif run.manifest.is_file() and run.evaluations.is_file():
+    elif is_file(run.manifest) and is_file(run.evaluations):
         found = report_run(run)
     else:
         fail(f"{results} is no run's directory; expected specs/manifest.json and cost/ in it.")
@@ -846,7 +847,7 @@ def _changes(given: list[str] | None) -> dict[str, Any] | None:
 def _directory(out_dir: Path | None, name: str) -> Path:
     """Where results go; refused before any work when a file stands there."""
     target = out_dir or Path("runs") / name
-    if target.exists() and not target.is_dir():
+    if is_file(target):
         fail(f"--out: {target} is a file; expected a directory for the results.")
     return target
 

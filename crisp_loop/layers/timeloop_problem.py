@@ -16,6 +16,7 @@ from typing import Any
 from crisp_loop.core.errors import CrispLoopError, InputError
 from crisp_loop.core.files import parse_yaml, read_text
 from crisp_loop.core.layers import Layer
+from crisp_loop.core.safe_yaml import LONGEST_TEXT
 from crisp_loop.layers.entries import LARGEST
 
 _INCLUDE = re.compile(r"\{\{\s*include_text\(\s*['\"]([^'\"]*)['\"]\s*\)\s*\}\}")
@@ -88,6 +89,8 @@ def _names() -> str:
 
 
 def _included(text: str, path: Path) -> str:
+    room = LONGEST_TEXT
+
     def replaced(match: re.Match[str]) -> str:
         target = (path.parent / match[1]).resolve()
         allowed = (path.parent.resolve(), path.parent.resolve().parent)
@@ -96,7 +99,12 @@ def _included(text: str, path: Path) -> str:
                 path, "include_text", match[1],
                 "expected a .yaml file of the same directory or the one above",
             )  # fmt: skip
-        return read_text(target, f"file (included by {path})")
+        nonlocal room
+        included = read_text(target, f"file (included by {path})")
+        room -= len(included)
+        if room < 0:
+            raise CrispLoopError(f"{path} includes more than {LONGEST_TEXT >> 20} MiB of text.")
+        return included
 
     return _INCLUDE.sub(replaced, text)
 
@@ -109,14 +117,8 @@ def _merged(node: Any, path: Path, done: dict[int, Any]) -> Any:
     if not isinstance(node, dict | list):
         return node
     if id(node) not in done:
-        done[id(node)] = _UNDER_WAY
         done[id(node)] = _merged_parts(node, path, done)
-    elif done[id(node)] is _UNDER_WAY:
-        raise CrispLoopError(f"{path}: problem holds an alias of itself; expected plain data.")
     return done[id(node)]
-
-
-_UNDER_WAY = object()
 
 
 def _merged_parts(node: Any, path: Path, done: dict[int, Any]) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from crisp_loop.accelerators import Accelerator, Problem, load_accelerators, problem_for
-from crisp_loop.core.files import read_json
+from crisp_loop.core.files import is_file, read_json
 from crisp_loop.core.gemm import Workload
 from crisp_loop.core.mappings import Mapped, MappingFile, read_mappings, write_mappings
 from crisp_loop.core.progress import Progress, Quiet
@@ -96,7 +96,7 @@ def _known(design: Accelerator, path: Path) -> dict[str, Mapped]:
     """Mappings of exactly this design, those at ``path`` before those that ship."""
     shipped = shipped_mappings(design)
     known = shipped.mappings if shipped else {}
-    if path.is_file():
+    if is_file(path):
         earlier = read_mappings(path)
         if earlier.arch == fingerprint(design):
             known = known | earlier.mappings

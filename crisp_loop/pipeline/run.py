@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from crisp_loop import __version__
 from crisp_loop.core.errors import CrispLoopError
-from crisp_loop.core.files import dump_yaml, read_json, validated, write_json, write_text
+from crisp_loop.core.files import dump_yaml, is_file, read_json, validated, write_json, write_text
 from crisp_loop.core.layers import LayerTable
 from crisp_loop.core.manifest import Manifest
 from crisp_loop.core.mappings import MappingFile
@@ -249,7 +249,7 @@ def _earlier_pruning(
     experiment: Experiment, weights: Path | None, run: RunDirectory
 ) -> PruneSummary | None:
     """The summary in the run directory, if it is whole and the same options led to it."""
-    if not all(file.is_file() for file in (run.layers, run.masks, run.weights)):
+    if not all(is_file(file) for file in (run.layers, run.masks, run.weights)):
         return None
     try:
         known = read_summary(run.root)
