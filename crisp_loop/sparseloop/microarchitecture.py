@@ -48,7 +48,7 @@ class LevelCost:
     """What the busiest port would need of its bandwidth to keep up with the arithmetic; above 1
     it throttles, and it is 0 where no bandwidth is limited."""
     reads: Floats
-    """Words that an average instance reads while the arithmetic takes a cycle, metadata included."""
+    """Words that an average instance reads in a cycle of the arithmetic, metadata included."""
     writes: Floats
     energy: Floats
     tensors: dict[int, TensorCost]
