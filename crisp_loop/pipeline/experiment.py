@@ -164,9 +164,7 @@ def load_experiment(path: Path | None, overrides: dict[str, Any] | None = None) 
     return experiment_of(data, overrides or {}, where)
 
 
-def experiment_of(
-    data: dict[str, Any], overrides: dict[str, Any], where: Path | str
-) -> Experiment:
+def experiment_of(data: dict[str, Any], overrides: dict[str, Any], where: Path | str) -> Experiment:
     """The experiment that ``data`` says, with ``overrides`` on top, section by section.
 
     Args:
