@@ -40,6 +40,22 @@ def changed(data: dict[str, Any], changes: Mapping[str, Any], where: Path | str)
     return result
 
 
+def value_at(data: dict[str, Any], path: str) -> Any:
+    """What ``data`` says at a path of :func:`changed`; None where it says nothing."""
+    place: Any = data
+    for step in _whole(path.split("."), data):
+        if isinstance(place, list):
+            names = _names(place)
+            if step not in names and not (step.isdecimal() and int(step) < len(place)):
+                return None
+            place = place[names.index(step) if step in names else int(step)]
+        elif isinstance(place, dict):
+            place = place.get(step)
+        else:
+            return None
+    return place
+
+
 def _whole(path: list[str], data: dict[str, Any]) -> list[str]:
     """The path from the top: levels and the compute unit may stand for themselves."""
     first = path[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -26,15 +27,44 @@ def load_accelerator(name: str, changes: Mapping[str, Any] | None = None) -> Acc
     Raises:
         CrispLoopError: an unknown name (the known ones are listed) or an unusable file.
     """
+    return read_design(name).design(changes)
+
+
+@dataclass(frozen=True)
+class DesignFile:
+    """A design as its arch file says it, to be changed and made many times."""
+
+    where: str
+    """The file, for messages."""
+    data: Any
+    """The file's fields, those of the design that it is ``like`` and its ``set`` included."""
+
+    def design(self, changes: Mapping[str, Any] | None = None) -> Accelerator:
+        """The design, with the fields at the paths of ``changes`` set to their values.
+
+        Raises:
+            CrispLoopError: a field that is missing, unknown or cannot hold its value.
+        """
+        data = changed(self.data, changes, self.where) if changes else self.data
+        return priced(validated(data, Accelerator, self.where), self.where)
+
+
+def read_design(name: str) -> DesignFile:
+    """The arch file of the shipped design ``name``, or the file ``name`` (ending in .yaml).
+
+    Raises:
+        CrispLoopError: an unknown name (the known ones are listed) or an unreadable file.
+    """
     if name.endswith((".yaml", ".yml")):
         path = Path(name)
-        return _accelerator(read_yaml(path, "accelerator file"), path, changes)
+        return DesignFile(str(path), _completed(read_yaml(path, "accelerator file"), path))
     if name not in available():
         raise CrispLoopError(
             f"accelerator: {name!r} is unknown; expected one of {', '.join(available())},"
             " or the path of an arch .yaml file."
         )
-    return _accelerator(_shipped(name), f"arch/{name}.yaml", changes)
+    where = f"arch/{name}.yaml"
+    return DesignFile(where, _completed(_shipped(name), where))
 
 
 def with_changes(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,15 +106,6 @@ def available() -> tuple[str, ...]:
     )
     order = ("dense", "nvidia-stc", "dstc", "crisp-stc")
     return tuple(sorted(names, key=lambda name: order.index(name) if name in order else len(order)))
-
-
-def _accelerator(
-    data: Any, where: Path | str, changes: Mapping[str, Any] | None = None
-) -> Accelerator:
-    whole = _completed(data, where)
-    if changes:
-        whole = changed(whole, changes, where)
-    return priced(validated(whole, Accelerator, where), where)
 
 
 def _shipped(name: str) -> Any:

@@ -591,6 +591,61 @@ def energy(
 
 @app.command()
 @told_in_one_sentence
+def sweep(
+    file: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="Sweep file.")],
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", "-j", metavar="N", min=1, help="Processes. \\[default: all cores]"
+        ),
+    ] = None,
+    scheduler: Annotated[
+        str,
+        typer.Option(
+            "--scheduler",
+            metavar="ADDRESS",
+            help="Price on a Dask cluster: tcp://..., a scheduler file (.json), or local.",
+        ),
+    ] = "",
+    retry: Annotated[
+        bool, typer.Option("--retry", help="Try points again that failed before.")
+    ] = False,
+    timeout: Timeout = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say how many points there are, and are done.")
+    ] = False,
+    out_dir: Out = None,
+) -> None:
+    """Price a grid of networks, patterns and designs into a Parquet dataset.
+
+    What is finished is never done again: a sweep that was stopped goes on where it was, and sweeps
+    in directories beside each other share their points. Exit code 1 says that points failed; the
+    column failure says why.
+
+    crisp-loop sweep examples/sweep.yaml --workers 4
+    """
+    from crisp_loop.cli.swept import failures_table, told
+    from crisp_loop.sweep import SweepOptions, load_sweep, run_sweep, sweep_state
+
+    chosen = load_sweep(file)
+    target = _directory(out_dir, chosen.name)
+    if dry_run:
+        summary = sweep_state(chosen, target, file)
+    else:
+        limits = _given({"workers": workers, "timeout_s": timeout})
+        options = SweepOptions(scheduler=scheduler, retry=retry, **limits)
+        summary = run_sweep(chosen, target, options, Bars(), file)
+    if summary.failures:
+        out.print(failures_table(summary))
+    out.print(told(summary), highlight=False)
+    if not dry_run:
+        out.print(f"Results: {target}/points/*.parquet", style="dim", highlight=False)
+        if summary.failed:
+            raise typer.Exit(1)
+
+
+@app.command()
+@told_in_one_sentence
 def report(
     results: Annotated[
         Path, typer.Argument(metavar="RESULTS", help="A run's directory, or its results.csv.")

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 
 def corrected_cycles(
-    cycles: npt.ArrayLike, compute_cycles: npt.ArrayLike, correction: float
+    cycles: npt.ArrayLike, compute_cycles: npt.ArrayLike, correction: npt.ArrayLike
 ) -> npt.NDArray[np.int64]:
     """Cycles with the arithmetic slowed down by ``correction``, int64 of the arguments' shape.
 
@@ -20,5 +20,5 @@ def corrected_cycles(
         correction: Factor on the latter, such as DSTC's lane quantisation.
     """
     # The tolerance keeps 100 * 1.1 = 110.00000000000001 at 110.
-    arithmetic = np.ceil(np.asarray(compute_cycles) * correction * (1 - 1e-12))
+    arithmetic = np.ceil(np.asarray(compute_cycles) * np.asarray(correction) * (1 - 1e-12))
     return np.maximum(arithmetic, cycles).astype(np.int64)

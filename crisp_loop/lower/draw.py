@@ -38,6 +38,36 @@ class Draw:
         Raises:
             InputError: kappa is below 1 - N/M, what the N:M pattern alone removes.
         """
+        spared = self._spared(table)
+        rng = np.random.default_rng(self.seed)
+
+        def sparsity(layer: Layer) -> WeightSparsity:
+            if reason := spared(layer):
+                return dense(layer.S * layer.K, f"stays dense: {reason}")
+            own = replace(self, sparsity=self.kappa(layer.name))
+            weight = sparsity_of(own.mask(layer.S, layer.K, rng), self.nm, self.block)
+            if layer.S % self.block or layer.K % self.block:
+                why = f"blocks of {self.block} do not divide {layer.S} x {layer.K}"
+                return replace(weight, note=f"{self.nm} alone: {why}")
+            return weight
+
+        return sparsity
+
+    def counts_for_network(self, table: LayerTable) -> Callable[[Layer], WeightSparsity]:
+        """As :meth:`for_network`, with nothing drawn: all but which blocks are kept, and no notes.
+
+        Raises:
+            InputError: kappa is below 1 - N/M, what the N:M pattern alone removes.
+        """
+        spared = self._spared(table)
+
+        def sparsity(layer: Layer) -> WeightSparsity:
+            return dense(layer.S * layer.K) if spared(layer) else self.counted(layer)
+
+        return sparsity
+
+    def _spared(self, table: LayerTable) -> Callable[[Layer], str]:
+        """Why a layer stays dense; empty for one that gets the pattern."""
         floor = 1 - self.nm.density
         for field, kappa in (("sparsity", self.sparsity), *self.profile):
             if not floor <= as_fraction(kappa) < 1:
@@ -55,19 +85,7 @@ class Draw:
                     "experiment", wanted, kappa, f"expected a layer's name, as {names[-1]}"
                 )
         ends = roles(table) if self.spare_ends else {}
-        rng = np.random.default_rng(self.seed)
-
-        def sparsity(layer: Layer) -> WeightSparsity:
-            if reason := ends.get(layer.name, "") or unfit(layer, self.nm.m):
-                return dense(layer.S * layer.K, f"stays dense: {reason}")
-            own = replace(self, sparsity=self.kappa(layer.name))
-            weight = sparsity_of(own.mask(layer.S, layer.K, rng), self.nm, self.block)
-            if layer.S % self.block or layer.K % self.block:
-                why = f"blocks of {self.block} do not divide {layer.S} x {layer.K}"
-                return replace(weight, note=f"{self.nm} alone: {why}")
-            return weight
-
-        return sparsity
+        return lambda layer: ends.get(layer.name, "") or unfit(layer, self.nm.m)
 
     def kappa(self, layer: str) -> float:
         """The sparsity that a layer is to have."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -36,12 +37,17 @@ def fingerprint(accelerator: Accelerator) -> str:
 
 def shipped_mappings(accelerator: Accelerator) -> MappingFile | None:
     """The mappings that ship for exactly this design, or None."""
-    source = files("crisp_loop.mappings") / f"{accelerator.name}.yaml"
+    loaded = _shipped(accelerator.name)
+    return loaded if loaded and loaded.arch == fingerprint(accelerator) else None
+
+
+@cache
+def _shipped(name: str) -> MappingFile | None:
+    source = files("crisp_loop.mappings") / f"{name}.yaml"
     if not source.is_file():
         return None
-    where = f"mappings/{accelerator.name}.yaml"
-    loaded = validated(parse_yaml(source.read_text(encoding="utf-8"), where), MappingFile, where)
-    return loaded if loaded.arch == fingerprint(accelerator) else None
+    where = f"mappings/{name}.yaml"
+    return validated(parse_yaml(source.read_text(encoding="utf-8"), where), MappingFile, where)
 
 
 def merge_into(library: Path, found: MappingFile) -> MappingFile:

@@ -77,7 +77,7 @@ def map_workload(
             (p := problem_for(design, gemm, request.exact)).key: (p, gemm.layer) for gemm in gemms
         }
         for key, (problem, layer) in problems.items():
-            if key in known and _as_requested(known[key], mapper.tool, request.objective):
+            if key in known and as_requested(known[key], mapper.tool, request.objective):
                 file.mappings[key] = known[key]
             else:
                 searches.append((design, file, problem, layer))
@@ -103,7 +103,8 @@ def _known(design: Accelerator, path: Path) -> dict[str, Mapped]:
     return known
 
 
-def _as_requested(mapped: Mapped, tool: str, objective: str) -> bool:
+def as_requested(mapped: Mapped, tool: str, objective: str) -> bool:
+    """Whether a mapping was found by that tool for that objective, or written by hand."""
     found = mapped.found
     return found is None or (found.tool, found.objective) == (tool, objective)
 

@@ -190,7 +190,20 @@ def load_experiment(path: Path | None, overrides: dict[str, Any] | None = None) 
             raise CrispLoopError(
                 f"{path} holds no experiment; expected keys such as network, prune, accelerators."
             )
-    overrides = overrides or {}
+    return experiment_of(data, overrides or {}, where)
+
+
+def experiment_of(data: dict[str, Any], overrides: dict[str, Any], where: Path | str) -> Experiment:
+    """The experiment that ``data`` says, with ``overrides`` on top, section by section.
+
+    Args:
+        data: An experiment file's content.
+        overrides: The same form.
+        where: The file, for messages.
+
+    Raises:
+        CrispLoopError: an unknown key, or a value that cannot be used.
+    """
     if isinstance(section := data.get("prune"), dict):
         # A method on the command line takes what the file says for another one with it.
         method = (overrides.get("prune") or {}).get("method", section.get("method", "crisp"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -46,6 +47,9 @@ class LevelCost:
     demand: Floats
     """What the busiest port would need of its bandwidth to keep up with the arithmetic; above 1
     it throttles, and it is 0 where no bandwidth is limited."""
+    reads: Floats
+    """Words that an average instance reads in a cycle of the arithmetic, metadata included."""
+    writes: Floats
     energy: Floats
     tensors: dict[int, TensorCost]
 
@@ -182,19 +186,34 @@ def _cost_level(
         reads = reads + np.ceil(read / scale) / compute_cycles
         writes = writes + np.ceil(write / scale) / compute_cycles
     _check_capacity(design, hardware, capacity, metadata, legality)
-    throttling, busiest = np.ones(len(compute_cycles)), np.zeros(len(compute_cycles))
-    for limit, demand in (
-        (hardware.read_bandwidth, reads),
-        (hardware.write_bandwidth, writes),
-        (hardware.shared_bandwidth, writes + reads),
-    ):
+    limits = (hardware.read_bandwidth, hardware.write_bandwidth, hardware.shared_bandwidth)
+    throttling, busiest = throttled(limits, reads, writes)
+    cycles = whole(np.ceil(compute_cycles / throttling))
+    return LevelCost(cycles, throttling, busiest, reads, writes, energy, costs)
+
+
+def throttled(
+    limits: Sequence[float | Floats | None], reads: Floats, writes: Floats
+) -> tuple[Floats, Floats]:
+    """How far a level's bandwidths slow the arithmetic down.
+
+    Args:
+        limits: Words a cycle that an instance reads, writes, and does in all; None without bound.
+            Arrays are broadcast against ``reads``.
+        reads: Words that it reads while the arithmetic takes a cycle.
+        writes: The same for writing.
+
+    Returns:
+        :attr:`LevelCost.throttling` and :attr:`LevelCost.demand`.
+    """
+    throttling, busiest = np.ones(reads.shape), np.zeros(reads.shape)
+    for limit, demand in zip(limits, (reads, writes, writes + reads), strict=True):
         if limit is not None:
             busiest = np.maximum(busiest, demand / limit)
             throttling = np.where(
                 limit < demand, np.minimum(throttling, limit / demand), throttling
             )
-    cycles = whole(np.ceil(compute_cycles / throttling))
-    return LevelCost(cycles, throttling, busiest, energy, costs)
+    return throttling, busiest
 
 
 def _metadata_bits(representation: Representation) -> Ints:

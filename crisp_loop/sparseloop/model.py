@@ -61,20 +61,42 @@ def evaluate_specs(specs: Sequence[Spec]) -> Iterator[Evaluation]:
         CrispLoopError: as :func:`evaluate` of the first spec, in order, that is refused.
     """
     found: dict[int, Evaluation] = {}
-    alike: dict[object, list[tuple[int, Design]]] = {}
-    for number, spec in enumerate(specs):
-        with contextlib.suppress(CrispLoopError):  # told when it is this one's turn
-            design = parse(spec)
-            alike.setdefault(structure(spec, design), []).append((number, design))
-    for group in alike.values():
-        for start in range(0, len(group), _AT_ONCE):
-            found |= _evaluate_alike(group[start : start + _AT_ONCE])
+    for part in analyse_together(specs):
+        for at, number in enumerate(part.numbers):
+            if part.legal[at]:
+                found[number] = figures(part.designs[at], part.sparse, part.cost, at)
     for number, spec in enumerate(specs):
         yield found.get(number) or evaluate(spec)
 
 
-def _evaluate_alike(group: Sequence[tuple[int, Design]]) -> dict[int, Evaluation]:
-    """By number, what can be said of designs of one structure; nothing of refused ones."""
+@dataclass(frozen=True)
+class Together:
+    """Specs that are alike, analysed in one batch."""
+
+    numbers: tuple[int, ...]
+    """Which of all specs they are."""
+    legal: Bools
+    """Whether each can be run; what the analysis says of the others means nothing."""
+    designs: tuple[Design, ...]
+    """They differ in bounds and loop factors alone."""
+    sparse: SparseAnalysis
+    cost: Cost
+
+
+def analyse_together(specs: Sequence[Spec]) -> Iterator[Together]:
+    """The analysis of specs, those that are alike in one batch; refused ones are in none."""
+    alike: dict[object, list[tuple[int, Design]]] = {}
+    for number, spec in enumerate(specs):
+        with contextlib.suppress(CrispLoopError):  # whoever misses it asks evaluate
+            design = parse(spec)
+            alike.setdefault(structure(spec, design), []).append((number, design))
+    for group in alike.values():
+        for start in range(0, len(group), _AT_ONCE):
+            yield from _analyse_alike(group[start : start + _AT_ONCE])
+
+
+def _analyse_alike(group: Sequence[tuple[int, Design]]) -> Iterator[Together]:
+    """Designs of one structure in one batch; none where the whole batch is refused."""
     sound = []
     for number, design in group:
         legality = Legality(1)
@@ -83,18 +105,15 @@ def _evaluate_alike(group: Sequence[tuple[int, Design]]) -> dict[int, Evaluation
         if legality.legal[0]:
             sound.append((number, design, factors))
     if not sound:
-        return {}
+        return
     legality = Legality(len(sound))
+    numbers, designs, _ = zip(*sound, strict=True)
     try:
         factors = np.asfortranarray(np.concatenate([factors for _, _, factors in sound]))
-        sparse, cost = _analyse(sound[0][1], factors, legality)
+        sparse, cost = _analyse(designs[0], factors, legality)
     except CrispLoopError:
-        return {}
-    return {
-        number: figures(design, sparse, cost, at)
-        for at, (number, design, _) in enumerate(sound)
-        if legality.legal[at]
-    }
+        return
+    yield Together(numbers, legality.legal, designs, sparse, cost)
 
 
 def port_demands(spec: Spec) -> dict[str, float]:
