@@ -67,6 +67,20 @@ def read_design(name: str) -> DesignFile:
     return DesignFile(where, _completed(_shipped(name), where))
 
 
+def with_changes(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """What an arch file says that is the design ``name`` with ``changes``; it keeps its name.
+
+    Raises:
+        CrispLoopError: as :func:`load_accelerator`.
+    """
+    design = load_accelerator(name, changes)
+    if name in available():
+        return {"like": name, "name": design.name, "set": dict(changes)}
+    data = read_yaml(Path(name), "accelerator file")
+    kept = {path: value for path, value in data.get("set", {}).items() if path not in changes}
+    return data | {"set": kept | dict(changes)}
+
+
 def load_accelerators(names: Sequence[str]) -> list[Accelerator]:
     """Several designs that are to stand side by side.
 

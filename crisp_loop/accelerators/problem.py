@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import ceil, comb, log2
 
+import numpy as np
+
 from crisp_loop.accelerators.schema import Accelerator, LaneQuantisation, Mode
 from crisp_loop.core.errors import CrispLoopError
+from crisp_loop.core.files import sha256
+from crisp_loop.core.gathers import Gather
 from crisp_loop.core.gemm import Gemm
 from crisp_loop.core.pattern import NM, blocks_over
 
@@ -32,6 +36,8 @@ class Problem:
     """Metadata of the stored weights in this design's format, exactly."""
     cycle_correction: float
     """Factor on the arithmetic's cycles for what Sparseloop cannot express; 1.0 for none."""
+    gather: Gather | None = None
+    """Which blocks of B the block-rows really read; None to count each block-row's as its own."""
 
     def lanes(self, multipliers: int) -> int:
         """Largest K that lies across ``multipliers`` lanes."""
@@ -67,14 +73,22 @@ class Problem:
         bounds = " ".join(f"{dim}{bound}" for dim, bound in self.bounds.items())
         parts = [self.mode.name, bounds]
         parts += [f"{tensor}={density:.6g}" for tensor, density in self.densities.items()]
+        if self.gather is not None:
+            parts.append(f"indices={sha256(self.gather.indices.tobytes())[:12]}")
         return ("gathered " if self.gathered else "") + " ".join(parts)
 
 
-def problem_for(accelerator: Accelerator, gemm: Gemm) -> Problem:
+def problem_for(accelerator: Accelerator, gemm: Gemm, exact: bool = False) -> Problem:
     """The problem that ``gemm`` becomes on ``accelerator``.
 
     A compact problem holds whole blocks: where B does not divide M or K, the padding of kept blocks
     is computed for nothing, and stored.
+
+    Args:
+        accelerator: The design.
+        gemm: The layer.
+        exact: Whether a compact problem knows which blocks its block-rows read, where its mask
+            told.
 
     Raises:
         CrispLoopError: no mode of the design takes the layer.
@@ -90,6 +104,7 @@ def problem_for(accelerator: Accelerator, gemm: Gemm) -> Problem:
         )
     bounds = {"R": gemm.groups, "M": gemm.M, "N": gemm.N, "Q": 1, "K": gemm.K}
     index_bits = 0
+    gather = None
     if mode.problem == "compact":
         assert weight.block is not None
         assert weight.kept_blocks is not None
@@ -100,6 +115,8 @@ def problem_for(accelerator: Accelerator, gemm: Gemm) -> Problem:
             "K": weight.block,
         }
         index_bits = ceil(log2(blocks_over(gemm.K, weight.block)))
+        if exact and weight.block_indices:
+            gather = Gather(np.array(weight.block_indices, dtype=np.int64))
     values = {
         "pattern": float(pattern.density) if pattern else 1.0,
         "weight": weight.density,
@@ -116,6 +133,7 @@ def problem_for(accelerator: Accelerator, gemm: Gemm) -> Problem:
         offset_bits=ceil(log2(pattern.m)) if pattern else 0,
         metadata_bits=_metadata_bits(mode, gemm, bounds, pattern, index_bits),
         cycle_correction=_lane_correction(accelerator.lane_quantisation, densities),
+        gather=gather,
     )
 
 

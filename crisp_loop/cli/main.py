@@ -145,6 +145,18 @@ Method = Annotated[
         " \\[default: crisp]",
     ),
 ]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Change a field of the designs, the baseline's too: SMEM.read_bandwidth=42; of one"
+        " alone: dstc/SMEM.metadata.depth=10922. May be given several times.",
+    ),
+]
+Batch = Annotated[
+    int | None, typer.Option("--batch", metavar="INPUTS", help="Inputs at once. \\[default: 1]")
+]
 Seed = Annotated[
     int | None, typer.Option("--seed", help="Seed of everything random. \\[default: 0]")
 ]
@@ -175,6 +187,8 @@ def evaluate(
     mapper: MapperName = None,
     mapper_seconds: MapperSeconds = None,
     engine: EngineName = None,
+    changes: Changes = None,
+    batch: Batch = None,
     classes: Classes = None,
     seed: Seed = None,
     timeout: Timeout = None,
@@ -206,6 +220,8 @@ def evaluate(
         mapper=mapper,
         mapper_seconds=mapper_seconds,
         engine=engine,
+        arch=_changes(changes),
+        batch=batch,
         user_classes=_listed(classes),
     )
     target = _directory(out_dir, chosen.run_name)
@@ -374,6 +390,8 @@ def map_layers(
     objective: ObjectiveName = None,
     mapper: MapperName = None,
     mapper_seconds: MapperSeconds = None,
+    changes: Changes = None,
+    batch: Batch = None,
     seed: Seed = None,
     layer: Annotated[
         str | None,
@@ -401,7 +419,8 @@ def map_layers(
 
     pattern = {"nm": nm, "block": block, "sparsity": sparsity, "seed": seed}
     search = {"objective": objective, "mapper": mapper, "mapper_seconds": mapper_seconds}
-    chosen = _experiment(experiment, pattern, accelerators, network=model, **search)
+    designs = {"arch": _changes(changes), "batch": batch}
+    chosen = _experiment(experiment, pattern, accelerators, network=model, **search, **designs)
     target = _directory(out_dir, chosen.run_name)
     found = map_experiment(chosen, target, Bars(), fresh)
     explanations = explain_experiment(chosen, target)
@@ -442,6 +461,7 @@ def specs(
     objective: ObjectiveName = None,
     mapper: MapperName = None,
     mapper_seconds: MapperSeconds = None,
+    changes: Changes = None,
     seed: Seed = None,
     out_dir: Out = None,
 ) -> None:
@@ -453,6 +473,7 @@ def specs(
     from crisp_loop.pipeline.run import layer_specs, prepare_specs
 
     search = {"objective": objective, "mapper": mapper, "mapper_seconds": mapper_seconds}
+    search["arch"] = _changes(changes)
     pattern = {"nm": nm, "block": block, "sparsity": sparsity, "seed": seed}
     if layers is not None:
         if experiment is not None or model is not None:
@@ -771,6 +792,21 @@ def _given(options: dict[str, Any]) -> dict[str, Any]:
 
 def _listed(text: str | None) -> list[str] | None:
     return [part.strip() for part in text.split(",") if part.strip()] if text is not None else None
+
+
+def _changes(given: list[str] | None) -> dict[str, Any] | None:
+    """Fields of designs from FIELD=VALUE; values are read as YAML."""
+    from crisp_loop.core.files import parse_yaml
+
+    if not given:
+        return None
+    changes = {}
+    for each in given:
+        field, equals, value = each.partition("=")
+        if not equals or not field:
+            fail(f"--set: {each!r} is no change; expected FIELD=VALUE, as SMEM.read_bandwidth=42.")
+        changes[field] = parse_yaml(value, f"--set {field}")
+    return changes
 
 
 def _directory(out_dir: Path | None, name: str) -> Path:

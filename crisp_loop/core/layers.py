@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 from typing import Annotated, Literal
 
@@ -84,6 +85,20 @@ class Layer:
     def depthwise(self) -> bool:
         """Whether each input channel has its own filters."""
         return self.kind == "conv" and self.groups > 1 and self.groups == self.in_channels
+
+    def of_inputs(self, count: int) -> Layer:
+        """The layer on ``count`` of the network's inputs at once.
+
+        Inputs share weights and add columns; a product of activations is one more product for each.
+        """
+        if self.weights:
+            return replace(self, batch=self.batch * count)
+        return replace(
+            self,
+            groups=self.groups * count,
+            in_channels=self.in_channels * count,
+            out_channels=self.out_channels * count,
+        )
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))

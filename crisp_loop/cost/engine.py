@@ -42,6 +42,7 @@ class Engine(Protocol):
 
 
 AUTO = "auto"
+EXACT = "analytic-exact"
 TIMEOUT_S = 600.0
 """Seconds that one spec may take on an engine that calls a tool, unless told otherwise."""
 
@@ -68,7 +69,7 @@ ENGINES: dict[str, Callable[[EngineOptions], Engine]] = {
     "timeloop": _timeloop,
     "analytic": lambda options: Analytic(),
     "docker": _docker,
-    "analytic-exact": lambda options: Analytic("analytic-exact", exact=True),
+    EXACT: lambda options: Analytic(EXACT, exact=True),
 }
 """Name to maker, in the order in which ``auto`` tries them; the second one can always be used."""
 

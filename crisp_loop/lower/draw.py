@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from itertools import combinations
 from math import comb
 
@@ -28,6 +29,8 @@ class Draw:
     spare_ends: bool = True
     """Whether a network's first convolution and last linear layer stay dense, as pruning leaves
     them; of a list of layers, each is meant."""
+    profile: tuple[tuple[str, float], ...] = ()
+    """Layers' names, wildcards allowed, with a kappa of their own; the first that fits counts."""
 
     def for_network(self, table: LayerTable) -> Callable[[Layer], WeightSparsity]:
         """The pattern of each of the network's layers, counted from a drawn mask.
@@ -41,7 +44,8 @@ class Draw:
         def sparsity(layer: Layer) -> WeightSparsity:
             if reason := spared(layer):
                 return dense(layer.S * layer.K, f"stays dense: {reason}")
-            weight = sparsity_of(self.mask(layer.S, layer.K, rng), self.nm, self.block)
+            own = replace(self, sparsity=self.kappa(layer.name))
+            weight = sparsity_of(own.mask(layer.S, layer.K, rng), self.nm, self.block)
             if layer.S % self.block or layer.K % self.block:
                 why = f"blocks of {self.block} do not divide {layer.S} x {layer.K}"
                 return replace(weight, note=f"{self.nm} alone: {why}")
@@ -65,15 +69,28 @@ class Draw:
     def _spared(self, table: LayerTable) -> Callable[[Layer], str]:
         """Why a layer stays dense; empty for one that gets the pattern."""
         floor = 1 - self.nm.density
-        if not floor <= as_fraction(self.sparsity) < 1:
-            raise InputError(
-                "experiment",
-                "sparsity",
-                self.sparsity,
-                f"expected at least {float(floor):g} (what {self.nm} alone removes) and below 1",
-            )
+        for field, kappa in (("sparsity", self.sparsity), *self.profile):
+            if not floor <= as_fraction(kappa) < 1:
+                raise InputError(
+                    "experiment",
+                    field,
+                    kappa,
+                    f"expected at least {float(floor):g} (what {self.nm} alone removes) and"
+                    " below 1",
+                )
+        names = [layer.name for layer in table.layers]
+        for wanted, kappa in self.profile:
+            if not any(fnmatchcase(name, wanted) for name in names):
+                raise InputError(
+                    "experiment", wanted, kappa, f"expected a layer's name, as {names[-1]}"
+                )
         ends = roles(table) if self.spare_ends else {}
         return lambda layer: ends.get(layer.name, "") or unfit(layer, self.nm.m)
+
+    def kappa(self, layer: str) -> float:
+        """The sparsity that a layer is to have."""
+        own = (kappa for wanted, kappa in self.profile if fnmatchcase(layer, wanted))
+        return next(own, self.sparsity)
 
     def counted(self, layer: Layer) -> WeightSparsity:
         """What a mask of a layer counts, without drawing it: all but which blocks are kept.
@@ -88,7 +105,7 @@ class Draw:
         blocks = layer.K // self.block
         if layer.S % self.block or layer.K % self.block:
             return grouped
-        kept = blocks_to_keep(blocks, self.nm, self.sparsity)
+        kept = blocks_to_keep(blocks, self.nm, self.kappa(layer.name))
         if kept == blocks:
             return grouped
         nnz = nnz * kept // blocks

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from crisp_loop.core.errors import CrispLoopError, InputError
@@ -25,6 +26,7 @@ def lower_network(
     activation_density: float = 0.6,
     input_density: float = 1.0,
     progress: Progress | None = None,
+    columns: int = 1,
 ) -> Workload:
     """Turn each layer into one GEMM (grouped layers: one a group) with its density model.
 
@@ -38,6 +40,8 @@ def lower_network(
         activation_density: Share of non-zero activations behind a non-linearity.
         input_density: The same for the input, which the first layer reads.
         progress: Who hears of it.
+        columns: N of every GEMM grows to a multiple of this, for studies; mappers pad by
+            themselves where that pays.
 
     Raises:
         CrispLoopError: unreadable files, or a mask of another shape than its layer.
@@ -50,12 +54,12 @@ def lower_network(
         nm, block, source, sparsity = masks.nm, masks.block, f"drawn (seed {masks.seed})", drawn
     else:
         nm, block, source, sparsity = _from_file(masks, table)
-    gemms = [
-        gemm_of(layer, sparsity(layer), input_density if first else activation_density)
-        for layer, first in (progress or Quiet()).track(
-            [(layer, i == 0) for i, layer in enumerate(table.layers)], "Lowering layers"
-        )
-    ]
+    gemms = []
+    for layer, first in (progress or Quiet()).track(
+        [(layer, i == 0) for i, layer in enumerate(table.layers)], "Lowering layers"
+    ):
+        density = input_density if first else activation_density
+        gemms.append(padded(gemm_of(layer, sparsity(layer), density), columns))
     weights = sum(layer.weights for layer in table.layers)
     pruned = sum(
         layer.weights - gemm.weight.nnz
@@ -95,6 +99,11 @@ def gemm_of(layer: Layer, weight: WeightSparsity, activation_density: float) -> 
         weight=weight,
         activation_density=activation_density if layer.weights else 1.0,
     )
+
+
+def padded(gemm: Gemm, columns: int) -> Gemm:
+    """The GEMM with N grown to a multiple of ``columns``."""
+    return replace(gemm, N=-(-gemm.N // columns) * columns)
 
 
 def _from_file(path: Path, table: LayerTable) -> tuple[NM, int, str, SparsityOf]:

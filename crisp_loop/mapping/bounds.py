@@ -15,6 +15,7 @@ import numpy as np
 
 from crisp_loop.accelerators import Accelerator, Problem
 from crisp_loop.accelerators.schema import Level
+from crisp_loop.core.gathers import Gather
 from crisp_loop.core.loops import DIMENSIONS
 from crisp_loop.mapping.objective import Costs, FloatArray
 from crisp_loop.mapping.space import IntArray, MapSpace
@@ -201,12 +202,28 @@ def _dense_traffic(
     )
     accesses = _fetched(nest, child, dims, count) * _product(scattered, count)
     fetched = _fetched(nest, depth, dims, count) if depth else none
+    if problem.gather is not None and tensor == problem.gather.tensor:
+        fetched = fetched * _shared(problem, problem.gather, nest, depth, count)
+        if below:
+            accesses = accesses * _shared(problem, problem.gather, nest, child, count)
     if tensor != "Z":
         return _DenseTraffic(accesses, none, fetched)
     # The first visit of each element needs no old value.
     above = (each for each in nest if each.spatial and each.level < depth and each.dim in dims)
     own = prod(problem.bounds[dim] for dim in dims) / _product(above, count)
     return _DenseTraffic(accesses - own, accesses, fetched - own if depth else none)
+
+
+def _shared(
+    problem: Problem, gather: Gather, nest: list[_Loop], depth: int, count: int
+) -> FloatArray:
+    """Share of a gathered tensor that is fetched where tiles hold each block once."""
+    inside = [each for each in nest if each.level >= depth]
+    rows = _product((each for each in inside if each.dim == gather.rows), count)
+    places = _product((each for each in inside if each.dim == gather.places), count)
+    tiles, which = np.unique(np.stack([rows, places]).astype(int), axis=1, return_inverse=True)
+    touched = np.array([gather.touched(*tile) for tile in tiles.T.tolist()])
+    return touched[which] / (problem.bounds[gather.rows] * problem.bounds[gather.places])
 
 
 def _fetched(nest: list[_Loop], depth: int, dims: tuple[str, ...], count: int) -> FloatArray:

@@ -66,7 +66,8 @@ class Region:
         """The spec of a candidate's batch; beside factors only the formats tell batches apart."""
         nest = self.nest(candidate)
         formats = spec_of(self.accelerator, self.problem, nest, sections=FORMATS)
-        return Spec(self._first.source, self._first.sections | formats.sections)
+        sections = self._first.sections | formats.sections
+        return Spec(self._first.source, sections, gathers=self._first.gathers)
 
 
 def inner_ranks(spec: Spec) -> InnerRanks:

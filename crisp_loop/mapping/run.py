@@ -30,6 +30,9 @@ class MapRequest:
     """Time a GEMM and design, for a mapper that would search on and on."""
     fresh: bool = False
     """Search even where a mapping is known."""
+    exact: bool = False
+    """Whether inputs count by the blocks that the masks really keep, as the engine
+    ``analytic-exact`` counts them."""
 
 
 WRITE_EVERY_S = 5.0
@@ -70,7 +73,9 @@ def map_workload(
         file = MappingFile(accelerator=design.name, arch=fingerprint(design), mappings={})
         files[path] = file
         known = {} if request.fresh else _known(design, path)
-        problems = {(p := problem_for(design, gemm)).key: (p, gemm.layer) for gemm in gemms}
+        problems = {
+            (p := problem_for(design, gemm, request.exact)).key: (p, gemm.layer) for gemm in gemms
+        }
         for key, (problem, layer) in problems.items():
             if key in known and as_requested(known[key], mapper.tool, request.objective):
                 file.mappings[key] = known[key]
@@ -105,7 +110,7 @@ def as_requested(mapped: Mapped, tool: str, objective: str) -> bool:
 
 
 def explain_mappings(
-    workload: Path, mappings: Path, accelerators: Sequence[str]
+    workload: Path, mappings: Path, accelerators: Sequence[str], exact: bool = False
 ) -> list[Explanation]:
     """Why each mapping wins: one a design and different GEMM, in the order of the layers.
 
@@ -113,6 +118,7 @@ def explain_mappings(
         workload: ``workload.json``.
         mappings: Directory with one mapping file a design (:func:`map_workload`).
         accelerators: Names of designs, or paths of arch files.
+        exact: As they were found (:attr:`MapRequest.exact`).
     """
     gemms = read_json(workload, Workload, "workload").gemms
     explanations = []
@@ -121,7 +127,7 @@ def explain_mappings(
         layers: dict[str, list[str]] = {}
         problems: dict[str, Problem] = {}
         for gemm in gemms:
-            problem = problem_for(design, gemm)
+            problem = problem_for(design, gemm, exact)
             problems.setdefault(problem.key, problem)
             layers.setdefault(problem.key, []).append(gemm.layer)
         explanations += [

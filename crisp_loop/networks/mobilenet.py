@@ -1,6 +1,8 @@
-"""MobileNetV2 (Sandler et al., CVPR 2018) at width 1."""
+"""MobileNetV2 (Sandler et al., CVPR 2018) at width 1, and a small one for 8 x 8 digits."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,7 @@ _STAGES = (
     (6, 320, 1, 1),
 )
 """Table 2 of the paper: expansion, output channels, blocks, stride of the first block."""
+_DIGITS = ((1, 16, 1, 1), (4, 32, 2, 2), (4, 64, 2, 2))
 
 
 def _conv_bn_relu(
@@ -50,20 +53,35 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """Stem, seventeen inverted residuals, a last 1x1 convolution and the classifier."""
+    """Stem, inverted residuals, a last 1x1 convolution and the classifier.
 
-    def __init__(self, classes: int) -> None:
+    Args:
+        classes: Outputs.
+        stages: Expansion, output channels, blocks, and stride of the first block of each stage.
+        channels: Input channels.
+        stem: Output channels and stride of the first convolution.
+        last: Output channels of the last convolution.
+    """
+
+    def __init__(
+        self,
+        classes: int,
+        stages: Sequence[tuple[int, int, int, int]] = _STAGES,
+        channels: int = 3,
+        stem: tuple[int, int] = (32, 2),
+        last: int = 1280,
+    ) -> None:
         super().__init__()
-        layers: list[nn.Module] = [_conv_bn_relu(3, 32, 3, stride=2)]
-        inputs = 32
-        for expansion, outputs, depth, first_stride in _STAGES:
+        inputs, stride = stem
+        layers: list[nn.Module] = [_conv_bn_relu(channels, inputs, 3, stride)]
+        for expansion, outputs, depth, first_stride in stages:
             for index in range(depth):
                 stride = first_stride if index == 0 else 1
                 layers.append(InvertedResidual(inputs, outputs, stride, expansion))
                 inputs = outputs
-        layers.append(_conv_bn_relu(inputs, 1280, 1))
+        layers.append(_conv_bn_relu(inputs, last, 1))
         self.features = nn.Sequential(*layers)
-        self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(1280, classes))
+        self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(last, classes))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
@@ -72,7 +90,7 @@ class MobileNetV2(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (B, 3, H, W) to logits (B, classes)."""
+        """Images (B, channels, H, W) to logits (B, classes)."""
         x = nn.functional.adaptive_avg_pool2d(self.features(x), 1)
         return self.classifier(torch.flatten(x, 1))
 
@@ -80,3 +98,12 @@ class MobileNetV2(nn.Module):
 def mobilenetv2(classes: int = 1000) -> MobileNetV2:
     """MobileNetV2: 3,504,872 parameters at 1000 classes."""
     return MobileNetV2(classes)
+
+
+def digits_mobilenet(classes: int = 10) -> MobileNetV2:
+    """Five inverted residuals of 16, 32 and 64 channels for (B, 1, 8, 8) images.
+
+    All channel counts but the input's are multiples of 16, so that blocks of 16 divide every
+    pointwise layer.
+    """
+    return MobileNetV2(classes, _DIGITS, channels=1, stem=(16, 1), last=128)

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from crisp_loop.core.errors import InputError
-from crisp_loop.networks.mobilenet import mobilenetv2
+from crisp_loop.networks.mobilenet import digits_mobilenet, mobilenetv2
 from crisp_loop.networks.resnet import digits_resnet, resnet18, resnet20, resnet50
-from crisp_loop.networks.vgg import vgg16, vgg16_bn
+from crisp_loop.networks.vgg import digits_vgg, vgg16, vgg16_bn
 from crisp_loop.networks.vit import vit_tiny_cifar
 
 
@@ -29,6 +29,8 @@ class Network:
 
 NETWORKS: dict[str, Network] = {
     "digits-resnet": Network(digits_resnet, (1, 8, 8), 10),
+    "digits-vgg": Network(digits_vgg, (1, 8, 8), 10),
+    "digits-mobilenet": Network(digits_mobilenet, (1, 8, 8), 10),
     "resnet20": Network(resnet20, (3, 32, 32), 10),
     "vit-tiny-cifar": Network(vit_tiny_cifar, (3, 32, 32), 10),
     "resnet18": Network(resnet18, (3, 224, 224), 1000),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,13 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 
 from crisp_loop.accelerators import load_accelerator
 from crisp_loop.core.errors import CrispLoopError, InputError
-from crisp_loop.core.files import read_yaml, validated
-from crisp_loop.cost.engine import AUTO, ENGINES
+from crisp_loop.core.files import read_yaml, sha256, validated
+from crisp_loop.cost.engine import AUTO, ENGINES, EXACT
 from crisp_loop.datasets.registry import parse
 from crisp_loop.mapping.mappers import DEFAULT_MAPPER, DEFAULT_SECONDS, MAPPERS
 from crisp_loop.mapping.objective import DEFAULT_OBJECTIVE, OBJECTIVES
 from crisp_loop.mapping.run import MapRequest
 from crisp_loop.networks.registry import NETWORKS
+from crisp_loop.pipeline.designs import fitting_changes, with_baseline
 from crisp_loop.prune.config import PruneConfig, decided_by
 
 PRUNE, DRAW = "prune", "draw"
@@ -49,6 +51,16 @@ class Experiment(BaseModel):
     """Pattern, sparsity, and how the network is trained, scored and fine-tuned."""
     accelerators: tuple[str, ...] = ("dense", "nvidia-stc", "dstc", "crisp-stc")
     """Designs to compare: names of ``arch/*.yaml``, or paths of your own."""
+    arch: dict[str, Any] = {}
+    """Fields of the designs to change: ``SMEM.read_bandwidth: 42`` in all of them, the baseline
+    included, ``dstc/SMEM.read_bandwidth: 42`` in one."""
+    batch: Annotated[int, Field(ge=1)] = 1
+    """Inputs at once: each layer has that many times the columns."""
+    columns: Annotated[int, Field(ge=1)] = 1
+    """Pads N of every GEMM to a multiple of this, for studies."""
+    profile: dict[str, Annotated[float, Field(ge=0, lt=1)]] = {}
+    """With ``masks: draw``: sparsity of single layers, wildcards allowed, in place of
+    ``prune.sparsity``."""
     activation_density: Annotated[float, Field(gt=0, le=1)] = 0.6
     """Share of non-zero activations, for designs that skip zeros in them."""
     objective: str = DEFAULT_OBJECTIVE
@@ -77,7 +89,8 @@ class Experiment(BaseModel):
     @property
     def mapping(self) -> MapRequest:
         """How mappings are found."""
-        return MapRequest(self.objective, self.mapper, self.mapper_seconds)
+        exact = self.engine == EXACT
+        return MapRequest(self.objective, self.mapper, self.mapper_seconds, exact=exact)
 
     @property
     def run_name(self) -> str:
@@ -87,7 +100,11 @@ class Experiment(BaseModel):
         kind = "" if self.data == "digits" else parse(self.data)[0]
         method = "" if prune.method == "crisp" else prune.method
         mode = "" if prune.mode == "iterative" else prune.mode
-        parts = (self.network, kind, method, mode, pattern)
+        setting = self.model_dump(
+            mode="json", include={"arch", "batch", "columns", "profile"}, exclude_defaults=True
+        )
+        variant = sha256(json.dumps(setting, sort_keys=True))[:6] if setting else ""
+        parts = (self.network, kind, method, mode, pattern, variant)
         return self.name or "-".join(part for part in parts if part)
 
     @field_validator("network")
@@ -118,6 +135,13 @@ class Experiment(BaseModel):
             raise ValueError("masks: draw draws the pattern of method: crisp")
         return prune
 
+    @field_validator("profile")
+    @classmethod
+    def _profile_is_drawn(cls, profile: dict[str, float], info: ValidationInfo) -> Any:
+        if profile and info.data.get("masks") != DRAW:
+            raise ValueError("a profile needs masks: draw; pruning finds its own")
+        return profile
+
     @field_validator("objective")
     @classmethod
     def _objective_is_known(cls, objective: str) -> str:
@@ -144,6 +168,11 @@ class Experiment(BaseModel):
             except CrispLoopError as error:
                 raise ValueError(str(error)) from None
         return tuple(dict.fromkeys(accelerators))
+
+    @field_validator("arch")
+    @classmethod
+    def _changes_fit(cls, arch: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        return fitting_changes(arch, with_baseline(info.data.get("accelerators", ())))
 
 
 def load_experiment(path: Path | None, overrides: dict[str, Any] | None = None) -> Experiment:

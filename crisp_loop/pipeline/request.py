@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from crisp_loop.accelerators import load_accelerator
 from crisp_loop.core.errors import CrispLoopError
@@ -14,6 +14,7 @@ from crisp_loop.lower.draw import Draw
 from crisp_loop.mapping.mappers import DEFAULT_MAPPER, DEFAULT_SECONDS
 from crisp_loop.mapping.objective import DEFAULT_OBJECTIVE
 from crisp_loop.mapping.run import MapRequest
+from crisp_loop.pipeline.designs import fitting_changes
 
 LARGEST_M = 32
 
@@ -35,6 +36,8 @@ class SpecRequest(BaseModel):
     sparsity: Annotated[float, Field(ge=0, lt=1)] = 0.9
     """kappa of every layer that can hold the pattern."""
     seed: Annotated[int, Field(ge=0)] = 0
+    arch: dict[str, Any] = {}
+    """Fields of the designs to change, as in an experiment."""
     objective: str = DEFAULT_OBJECTIVE
     mapper: str = DEFAULT_MAPPER
     mapper_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = DEFAULT_SECONDS
@@ -55,6 +58,11 @@ class SpecRequest(BaseModel):
             except CrispLoopError as error:
                 raise ValueError(str(error)) from None
         return tuple(dict.fromkeys(accelerators))
+
+    @field_validator("arch")
+    @classmethod
+    def _changes_fit(cls, arch: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        return fitting_changes(arch, info.data.get("accelerators", ()))
 
     @model_validator(mode="after")
     def _fits(self) -> SpecRequest:

@@ -25,6 +25,7 @@ from crisp_loop.mapping.run import explain_mappings, map_workload
 from crisp_loop.networks.registry import network
 from crisp_loop.networks.trace import layer_table, operation_table
 from crisp_loop.pack.run import pack_masks
+from crisp_loop.pipeline.designs import changed_designs, with_baseline
 from crisp_loop.pipeline.experiment import DRAW, PRUNE, Experiment
 from crisp_loop.pipeline.request import SpecRequest
 from crisp_loop.prune.reprune import RepruneSummary, Start, reprune
@@ -32,7 +33,7 @@ from crisp_loop.prune.results import PruneSummary
 from crisp_loop.prune.run import current_sources, prune_network
 from crisp_loop.report.background import BackgroundFiles
 from crisp_loop.report.run import Report, write_report
-from crisp_loop.specs.run import BASELINE, write_specs
+from crisp_loop.specs.run import write_specs
 
 LOWERED = ("crisp", "nm", "dense")
 """The pruning methods whose masks can be packed and lowered."""
@@ -90,6 +91,11 @@ class RunDirectory:
         return self.root / "lower" / "workload.json"
 
     @property
+    def arch(self) -> Path:
+        """Designs with fields changed; only where an experiment changes some."""
+        return self.root / "arch"
+
+    @property
     def mapping(self) -> Path:
         """Mappings, one file a design."""
         return self.root / "mapping"
@@ -143,8 +149,7 @@ def prepare_specs(experiment: Experiment, out: Path, progress: Progress) -> RunD
     """Every stage up to rendered specs."""
     map_experiment(experiment, out, progress)
     run = RunDirectory(out)
-    designs = with_baseline(experiment.accelerators)
-    write_specs(run.workload, run.mapping, designs, run.specs, progress)
+    write_specs(run.workload, run.mapping, run_designs(experiment, run), run.specs, progress)
     return run
 
 
@@ -163,9 +168,10 @@ def layer_specs(
     lower_network(
         run.layers, masks or request.draw, run.workload.parent, density, density, progress=progress
     )
-    map_workload(run.workload, request.accelerators, run.mapping, progress, request.mapping)
+    designs = changed_designs(request.accelerators, request.arch, run.arch)
+    map_workload(run.workload, designs, run.mapping, progress, request.mapping)
     sources = [layers, *([masks] if masks else [])]
-    write_specs(run.workload, run.mapping, request.accelerators, run.specs, progress, sources)
+    write_specs(run.workload, run.mapping, designs, run.specs, progress, sources)
     return run
 
 
@@ -176,23 +182,24 @@ def map_experiment(
     run = RunDirectory(out)
     masks = obtain_masks(experiment, run, progress)
     write_text(run.experiment, dump_yaml(experiment.model_dump(mode="json")))
-    write_operations(experiment.network, run)
+    write_operations(experiment.network, run, experiment.batch)
     lower_network(
         run.operations,
         masks,
         run.workload.parent,
         experiment.activation_density,
         progress=progress,
+        columns=experiment.columns,
     )
-    designs = with_baseline(experiment.accelerators)
     request = replace(experiment.mapping, fresh=fresh)
-    return map_workload(run.workload, designs, run.mapping, progress, request)
+    return map_workload(run.workload, run_designs(experiment, run), run.mapping, progress, request)
 
 
 def explain_experiment(experiment: Experiment, out: Path) -> list[Explanation]:
     """Why the mappings of a run win."""
     run = RunDirectory(out)
-    return explain_mappings(run.workload, run.mapping, with_baseline(experiment.accelerators))
+    designs = run_designs(experiment, run)
+    return explain_mappings(run.workload, run.mapping, designs, experiment.mapping.exact)
 
 
 def prune_experiment(experiment: Experiment, out: Path, progress: Progress) -> PruneSummary:
@@ -278,22 +285,24 @@ def obtain_masks(experiment: Experiment, run: RunDirectory, progress: Progress) 
     write_json(run.layers, layer_table(experiment.network, entry.input_shape))
     pattern = experiment.prune
     if experiment.masks == DRAW:
-        return Draw(pattern.nm, pattern.block, pattern.sparsity, pattern.seed)
+        profile = tuple(experiment.profile.items())
+        return Draw(pattern.nm, pattern.block, pattern.sparsity, pattern.seed, profile=profile)
     return Path(experiment.masks)
 
 
-def write_operations(name: str, run: RunDirectory) -> None:
-    """All that the network computes: its layers, sized for the data, and attention's products."""
+def write_operations(name: str, run: RunDirectory, batch: int = 1) -> None:
+    """All that the network computes on ``batch`` inputs: its layers, sized for the data, and
+    attention's products."""
     sized = read_json(run.layers, LayerTable, "layer table")
     layers = {layer.name: layer for layer in sized.layers}
     everything = operation_table(name, network(name).input_shape)
-    table = tuple(layers.get(layer.name, layer) for layer in everything.layers)
+    table = tuple(layers.get(layer.name, layer).of_inputs(batch) for layer in everything.layers)
     write_json(run.operations, replace(sized, layers=table))
 
 
-def with_baseline(accelerators: tuple[str, ...]) -> tuple[str, ...]:
-    """The designs with the one that every ratio is relative to, first."""
-    return tuple(dict.fromkeys((BASELINE, *accelerators)))
+def run_designs(experiment: Experiment, run: RunDirectory) -> tuple[str, ...]:
+    """The baseline and the experiment's designs, as the stages take them."""
+    return changed_designs(with_baseline(experiment.accelerators), experiment.arch, run.arch)
 
 
 def spec_directories(run: RunDirectory) -> list[Path]:

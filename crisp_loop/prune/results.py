@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
+from crisp_loop.core.layers import LayerTable
 from crisp_loop.core.masks import Masks, matrix_view, sparsity_of
 from crisp_loop.core.pattern import blocks_over
 from crisp_loop.prune.config import PruneConfig
@@ -106,6 +109,11 @@ class PruneSummary:
     """Where it ran, and the precision of training: ``cpu, float32``."""
     sources: Sources = Sources()
     """Which files the result depends on."""
+
+
+def kept_macs(table: LayerTable, reports: Sequence[LayerReport]) -> int:
+    """Multiply-accumulates of one image with a kept weight; ``reports`` in the table's order."""
+    return sum(report.nnz * layer.N for report, layer in zip(reports, table.layers, strict=True))
 
 
 def layer_reports(plan: Plan, masks: Masks) -> tuple[LayerReport, ...]:

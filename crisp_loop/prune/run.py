@@ -26,7 +26,7 @@ from crisp_loop.prune.case import Case, load_case
 from crisp_loop.prune.checkpoints import save_weights
 from crisp_loop.prune.config import PruneConfig
 from crisp_loop.prune.plan import plan_layers
-from crisp_loop.prune.results import PruneSummary, Sources, layer_reports
+from crisp_loop.prune.results import PruneSummary, Sources, kept_macs, layer_reports
 from crisp_loop.prune.training.dense import dense_model
 from crisp_loop.prune.training.prune import finetune, prune_model
 from crisp_loop.prune.training.resume import Checkpoint
@@ -128,9 +128,6 @@ def prune_network(
     zeros = sum(layer.S * layer.K - layer.nnz for layer in layers)
     everything = sum(layer.weights for layer in case.table.layers)
     prunable = sum(layer.weights for layer in plan.prunable)
-    kept_macs = sum(
-        report.nnz * layer.N for report, layer in zip(layers, case.table.layers, strict=True)
-    )
     summary = PruneSummary(
         network=network,
         dataset=dataset,
@@ -147,7 +144,7 @@ def prune_network(
         parameters_kept=case.table.parameters - zeros,
         prunable_weights=prunable,
         all_weights=everything,
-        macs_ratio=kept_macs / sum(layer.macs for layer in case.table.layers),
+        macs_ratio=kept_macs(case.table, layers) / sum(layer.macs for layer in case.table.layers),
         iterations=outcome.iterations,
         layers=layers,
         dense_weights=source,

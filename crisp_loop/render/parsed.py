@@ -33,7 +33,8 @@ def spec_of(
     data: dict[str, Any] = {}
     for file, text in render_spec(accelerator, padded, nest, sections).items():
         data |= _parsed(text, file)
-    return Spec(source or f"{accelerator.name}: {problem.key}", data)
+    gathers = (problem.gather,) if problem.gather is not None else ()
+    return Spec(source or f"{accelerator.name}: {problem.key}", data, gathers=gathers)
 
 
 @lru_cache(maxsize=64)

@@ -96,7 +96,8 @@ def _write_one(
     mappings: MappingFile,
 ) -> SpecEntry:
     problem = problem_for(design, gemm)
-    nest = mappings.nest(problem.key)
+    # A mapping for the blocks that are really read comes before one that knows their number alone.
+    nest = mappings.nest(problem_for(design, gemm, exact=True).key) or mappings.nest(problem.key)
     if nest is None:
         raise CrispLoopError(
             f"mapping/{design.name}.yaml has no mapping for layer {gemm.layer!r}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from crisp_loop.core.layers import LayerTable
 from crisp_loop.core.progress import Quiet
 from crisp_loop.cost.analytic import Analytic
 from crisp_loop.lower.draw import Draw
-from crisp_loop.lower.run import gemm_of, lower_network
+from crisp_loop.lower.run import gemm_of, lower_network, padded
 from crisp_loop.networks.registry import network
 from crisp_loop.networks.trace import operation_table
 from crisp_loop.pipeline.experiment import DRAW, PRUNE, Experiment
@@ -75,12 +75,13 @@ def lowered(experiment: Experiment, pruning: str, out: Path) -> Lowered:
 
 def _drawn(experiment: Experiment) -> Lowered:
     """Masks are only counted: which blocks they keep tells ``analytic-exact`` alone."""
-    table, pattern = _operations(experiment.network), experiment.prune
-    draw = Draw(pattern.nm, pattern.block, pattern.sparsity, pattern.seed)
+    table, pattern = _operations(experiment.network, experiment.batch), experiment.prune
+    profile = tuple(experiment.profile.items())
+    draw = Draw(pattern.nm, pattern.block, pattern.sparsity, pattern.seed, profile=profile)
     counts = draw.counts_for_network(table)
     densities = [1.0] + [experiment.activation_density] * (len(table.layers) - 1)
     gemms = tuple(
-        gemm_of(layer, counts(layer), density)
+        padded(gemm_of(layer, counts(layer), density), experiment.columns)
         for layer, density in zip(table.layers, densities, strict=True)
     )
     weights = sum(layer.weights for layer in table.layers)
@@ -91,8 +92,9 @@ def _drawn(experiment: Experiment) -> Lowered:
 
 
 @lru_cache(maxsize=8)
-def _operations(name: str) -> LayerTable:
-    return operation_table(name, network(name).input_shape)
+def _operations(name: str, batch: int) -> LayerTable:
+    table = operation_table(name, network(name).input_shape)
+    return replace(table, layers=tuple(layer.of_inputs(batch) for layer in table.layers))
 
 
 def _pruned(experiment: Experiment, pruning: str, out: Path) -> Lowered:
@@ -121,8 +123,14 @@ def _lowered(
     summary: PruneSummary | None,
     told: str,
 ) -> Lowered:
-    write_operations(experiment.network, run)
-    work = lower_network(run.operations, masks, run.workload.parent, experiment.activation_density)
+    write_operations(experiment.network, run, experiment.batch)
+    work = lower_network(
+        run.operations,
+        masks,
+        run.workload.parent,
+        experiment.activation_density,
+        columns=experiment.columns,
+    )
     return Lowered(work.gemms, work.sparsity, summary, told)
 
 

@@ -1,6 +1,7 @@
 """Experiments: defaults, overrides, names."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,3 +80,31 @@ def test_data_and_weights_ask_for_pruning() -> None:
 def test_wrong_data_and_weights(options: dict[str, str], words: str) -> None:
     with pytest.raises(CrispLoopError, match=words):
         load_experiment(None, options)
+
+
+def test_settings_have_run_names_of_their_own() -> None:
+    given = [
+        {},
+        {"batch": 2},
+        {"arch": {"SMEM.read_bandwidth": 42}},
+        {"arch": {"SMEM.read_bandwidth": 84}},
+        {"arch": {"dstc/SMEM.read_bandwidth": 42}},
+        {"columns": 64},
+    ]
+    assert len({load_experiment(None, each).run_name for each in given}) == len(given)
+    assert load_experiment(None, {"batch": 1}).run_name == load_experiment(None).run_name
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"arch": {"SMEN.depth": 1}}, "arch/dense.yaml: set.SMEN.depth"),
+        ({"arch": {"s2ta/SMEM.depth": 1}}, "s2ta/SMEM.depth changes a design that is not compared"),
+        ({"profile": {"layer1.*": 0.5}}, "a profile needs masks: draw"),
+        ({"batch": 0}, "batch"),
+    ],
+)
+def test_settings_that_fit_nothing(given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(CrispLoopError) as error:
+        load_experiment(None, given)
+    assert sentence in str(error.value)

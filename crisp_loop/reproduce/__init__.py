@@ -1,0 +1,1 @@
+"""The figures of the CRISP paper, measured again: :func:`crisp_loop.reproduce.run.reproduce`."""
