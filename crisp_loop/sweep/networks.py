@@ -16,7 +16,6 @@ from crisp_loop.core.files import sha256
 from crisp_loop.core.gemm import Gemm
 from crisp_loop.core.layers import LayerTable
 from crisp_loop.core.progress import Quiet
-from crisp_loop.cost.analytic import Analytic
 from crisp_loop.lower.draw import Draw
 from crisp_loop.lower.run import gemm_of, lower_network, padded
 from crisp_loop.networks.registry import network
@@ -65,7 +64,7 @@ def lowered(experiment: Experiment, pruning: str, out: Path) -> Lowered:
     """
     if experiment.masks == PRUNE:
         return _pruned(experiment, pruning, out)
-    if experiment.masks == DRAW and experiment.engine != f"{Analytic.name}-exact":
+    if experiment.masks == DRAW and not experiment.mapping.exact:
         return _drawn(experiment)
     with tempfile.TemporaryDirectory(prefix="crisp_loop-sweep-") as folder:
         run = RunDirectory(Path(folder))
