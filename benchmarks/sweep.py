@@ -83,7 +83,7 @@ def measured(sweep: dict[str, Any], workers: int, answer: Any) -> None:
         )
         assert summary.priced == summary.points
         assert not summary.failed, summary.failures
-        files = [file for file in out.rglob("*.parquet")]
+        files = list(out.rglob("*.parquet"))
         coordinator = own.ru_utime + own.ru_stime
         total = coordinator + others.ru_utime + others.ru_stime
         row = Row(

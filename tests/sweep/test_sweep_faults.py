@@ -93,10 +93,13 @@ def wait_for(happened: Callable[[], Any], seconds: float = 120) -> Any:
     raise AssertionError("it did not happen")
 
 
-def children(pid: int) -> list[int]:
-    with contextlib.suppress(OSError):
-        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return []
+def descendants(pid: int) -> list[int]:
+    found: list[int] = []
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, file.read_text().split()):
+                found += [child, *descendants(child)]
+    return found
 
 
 def alive(pid: int) -> bool:
@@ -162,7 +165,7 @@ def test_the_coordinator_is_killed(
     out = tmp_path / "out"
     process = start(case, out)
     wait_for(lambda: list(out.glob("points/*.parquet")))
-    workers = children(process.pid)
+    workers = descendants(process.pid)
     assert workers
     process.send_signal(number)
     process.communicate(timeout=60)
@@ -178,7 +181,7 @@ def test_ctrl_c_ends_it_at_once(case: dict[str, Any], undisturbed: Any, tmp_path
     out = tmp_path / "out"
     process = start(case, out)
     wait_for(lambda: list(out.glob("points/*.parquet")))
-    workers = children(process.pid)
+    workers = descendants(process.pid)
     # A terminal sends it to the whole group.
     for pid in (*workers, process.pid):
         with contextlib.suppress(ProcessLookupError):
