@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from crisp_loop.core.errors import CrispLoopError, InputError
@@ -58,7 +59,7 @@ def lower_network(
         [(layer, i == 0) for i, layer in enumerate(table.layers)], "Lowering layers"
     ):
         density = input_density if first else activation_density
-        gemms.append(gemm_of(layer, sparsity(layer), density, columns))
+        gemms.append(padded(gemm_of(layer, sparsity(layer), density), columns))
     weights = sum(layer.weights for layer in table.layers)
     pruned = sum(
         layer.weights - gemm.weight.nnz
@@ -87,22 +88,22 @@ def _tell(workload: Workload, progress: Progress) -> None:
         progress.note(f"{noted[0].layer}: {noted[0].weight.note}.{more}")
 
 
-def gemm_of(
-    layer: Layer, weight: WeightSparsity, activation_density: float, columns: int = 1
-) -> Gemm:
-    """The GEMM of a layer (im2col), with N grown to a multiple of ``columns``.
-
-    A product of activations reads both of them dense.
-    """
+def gemm_of(layer: Layer, weight: WeightSparsity, activation_density: float) -> Gemm:
+    """The GEMM of a layer (im2col); a product of activations reads both of them dense."""
     return Gemm(
         layer=layer.name,
         groups=layer.groups,
         M=layer.S // layer.groups,
         K=layer.K,
-        N=-(-layer.N // columns) * columns,
+        N=layer.N,
         weight=weight,
         activation_density=activation_density if layer.weights else 1.0,
     )
+
+
+def padded(gemm: Gemm, columns: int) -> Gemm:
+    """The GEMM with N grown to a multiple of ``columns``."""
+    return replace(gemm, N=-(-gemm.N // columns) * columns)
 
 
 def _from_file(path: Path, table: LayerTable) -> tuple[NM, int, str, SparsityOf]:

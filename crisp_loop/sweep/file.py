@@ -16,12 +16,12 @@ from crisp_loop.pipeline.experiment import Experiment
 from crisp_loop.prune.config import PruneConfig
 
 ACCELERATOR, ARCH = "accelerator", "arch"
-ELSEWHERE = ("name", "prune", "accelerators", "arch")
-"""Keys of an experiment that are no axes, or axes of another name or form."""
+NO_AXES = ("name", "prune", "accelerators", ARCH)
+"""Keys of an experiment that are no setting: a section, and what decides designs."""
 PRUNE_AXES = tuple(PruneConfig.model_fields)
 """Axes that stand in an experiment's section ``prune``."""
 SETTING_AXES = (
-    *(name for name in Experiment.model_fields if name not in ELSEWHERE),
+    *(name for name in Experiment.model_fields if name not in NO_AXES),
     *PRUNE_AXES,
 )
 """Axes that decide a network and its masks, and how it is priced: an experiment's keys."""
@@ -43,7 +43,8 @@ class Grid(BaseModel):
     accelerators: Annotated[tuple[str, ...], Field(min_length=1)] = Experiment().accelerators
     """Designs: names of ``arch/*.yaml``, or paths of your own."""
     arch: tuple[Changes, ...] = ((),)
-    """Changes of a design; each is tried on every design."""
+    """Changes of designs, each tried on every design: ``SMEM.depth`` of all of them, or
+    ``dstc/SMEM.depth`` of one."""
 
     def choices(self) -> Iterator[dict[str, Any]]:
         """Every combination of the setting axes, the last one fastest."""
@@ -115,10 +116,9 @@ class Sweep(BaseModel):
     @field_validator("experiment")
     @classmethod
     def _designs_are_an_axis(cls, experiment: dict[str, Any]) -> dict[str, Any]:
-        if "accelerators" in experiment:
-            raise ValueError("designs are an axis of a sweep; name them in grid.accelerator")
-        if ARCH in experiment:
-            raise ValueError("fields of designs are an axis of a sweep; change them in grid.arch")
+        for key, axis in (("accelerators", ACCELERATOR), (ARCH, ARCH)):
+            if key in experiment:
+                raise ValueError(f"{key} is an axis of a sweep; name it in grid.{axis}")
         return experiment
 
     @property

@@ -16,9 +16,8 @@ from crisp_loop.core.files import sha256
 from crisp_loop.core.gemm import Gemm
 from crisp_loop.core.layers import LayerTable
 from crisp_loop.core.progress import Quiet
-from crisp_loop.cost.analytic import Analytic
 from crisp_loop.lower.draw import Draw
-from crisp_loop.lower.run import gemm_of
+from crisp_loop.lower.run import gemm_of, padded
 from crisp_loop.networks.registry import network
 from crisp_loop.networks.trace import operation_table
 from crisp_loop.pipeline.experiment import DRAW, PRUNE, Experiment
@@ -66,7 +65,7 @@ def lowered(experiment: Experiment, pruning: str, out: Path) -> Lowered:
     """
     if experiment.masks == PRUNE:
         return _pruned(experiment, pruning, out)
-    if experiment.masks == DRAW and experiment.engine != f"{Analytic.name}-exact":
+    if experiment.masks == DRAW and not experiment.mapping.exact:
         return _drawn(experiment)
     with tempfile.TemporaryDirectory(prefix="crisp_loop-sweep-") as folder:
         run = RunDirectory(Path(folder))
@@ -80,7 +79,7 @@ def _drawn(experiment: Experiment) -> Lowered:
     counts = draw_of(experiment).counts_for_network(table)
     densities = [1.0] + [experiment.activation_density] * (len(table.layers) - 1)
     gemms = tuple(
-        gemm_of(layer, counts(layer), density, experiment.columns)
+        padded(gemm_of(layer, counts(layer), density), experiment.columns)
         for layer, density in zip(table.layers, densities, strict=True)
     )
     weights = sum(layer.weights for layer in table.layers)

@@ -19,18 +19,19 @@ from crisp_loop.core.errors import CrispLoopError, InputError
 from crisp_loop.core.files import sha256
 from crisp_loop.cost.analytic import Analytic
 from crisp_loop.cost.engine import Engine, EngineOptions, find_engine
+from crisp_loop.mapping.mappers import DEFAULT_MAPPER
+from crisp_loop.pipeline.designs import changes_of
 from crisp_loop.pipeline.experiment import DRAW, PRUNE, Experiment, experiment_of
 from crisp_loop.prune.run import current_sources
 from crisp_loop.render import templates_hash
 from crisp_loop.sweep.dataset import column_type
 from crisp_loop.sweep.file import PRUNE_AXES, Changes, Grid, Sweep, read_designs
 
-DRAWN = (
-    "network", "masks", "activation_density", "objective", "mapper", "engine",
-    "batch", "columns", "profile",
-)  # fmt: skip
-DRAWN_PATTERN = ("nm", "block", "sparsity", "seed")
-"""What of an experiment decides a point whose masks are drawn."""
+DESIGNS = frozenset({"name", "accelerators", "arch"})
+"""Keys of an experiment that decide nothing of a setting."""
+TRAINED = frozenset({"data", "weights", "resize_head", "user_classes"})
+DRAWN_PATTERN = frozenset({"nm", "block", "sparsity", "seed"})
+"""What of pruning decides masks that are drawn; of :data:`TRAINED`, nothing does."""
 TOGETHER = 4096
 """Points of a part that share their analysis."""
 APART = 32
@@ -282,12 +283,12 @@ class _Maker:
 
     def _decided(self, experiment: Experiment) -> dict[str, Any]:
         """What of an experiment decides its figures."""
-        decided: dict[str, Any] = {name: getattr(experiment, name) for name in DRAWN}
-        if experiment.mapper != "analytic":
-            decided["mapper_seconds"] = experiment.mapper_seconds
+        left_out = {*DESIGNS, *TRAINED, "prune"}
+        if experiment.mapper == DEFAULT_MAPPER:
+            left_out.add("mapper_seconds")
+        decided = experiment.model_dump(mode="json", exclude=left_out)
         if experiment.masks == DRAW:
-            prune = experiment.prune
-            return decided | {name: str(getattr(prune, name)) for name in DRAWN_PATTERN}
+            return decided | experiment.prune.model_dump(mode="json", include=set(DRAWN_PATTERN))
         if experiment.masks != PRUNE:
             path = Path(experiment.masks)
             if not path.is_file():
@@ -352,16 +353,25 @@ def _check_values(grid: Grid, settings: list[Setting], place: str, where: Path |
 
 def _check_changes(grid: Grid, files: Mapping[str, DesignFile]) -> None:
     """Every change by itself makes a design; what they make together shows when it is priced."""
+    names = {file.design().name for file in files.values()}
     alone = dict.fromkeys(
         (path, _as_json(value)) for changes in grid.arch for path, value in changes
     )
-    for name in dict.fromkeys(grid.accelerators):
-        for path, value in alone:
-            # A change may need another one beside it.
-            if all(len(changes) == 1 for changes in grid.arch if (path in dict(changes))):
-                files[name].design({path: json.loads(value)})
+    for path, text in alone:
+        whose, slash, _ = path.partition("/")
+        if slash and whose not in names:
+            raise CrispLoopError(
+                f"{path} changes a design that the sweep lacks; expected {', '.join(names)}."
+            )
+        # A change may need another one beside it.
+        by_itself = all(len(changes) == 1 for changes in grid.arch if path in dict(changes))
+        for name in dict.fromkeys(grid.accelerators):
+            file = files[name]
+            change = changes_of(file.data["name"], {path: json.loads(text)})
+            if by_itself:
+                file.design(change)
             else:
-                changed(files[name].data, {path: json.loads(value)}, files[name].where)
+                changed(file.data, change, file.where)
 
 
 def _design_points(
@@ -371,14 +381,17 @@ def _design_points(
     for name in grid.accelerators:
         data = files[name].data
         content = sha256(_as_json({key: data[key] for key in data if key not in told}))
-        stated = {path: value_at(data, path) for path in axes}
+        own = changes_of(data["name"], {path: path for path in axes})
+        stated = {axis: value_at(data, field) for field, axis in own.items()}
         for changes in grid.arch:
+            fields = changes_of(data["name"], dict(changes))
             real = tuple(
                 (path, value)
-                for path, value in sorted(dict(changes).items())
+                for path, value in sorted(fields.items())
                 if value_at(data, path) != value
             )
-            labels = {path: _told(value) for path, value in (stated | dict(changes)).items()}
+            asked = {axis: fields[field] for field, axis in own.items() if field in fields}
+            labels = {axis: _told(value) for axis, value in (stated | asked).items()}
             yield DesignPoint(name, real, labels, sha256(f"{content} {_as_json(real)}"))
 
 

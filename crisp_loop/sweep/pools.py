@@ -48,12 +48,19 @@ class LocalPool:
     """
 
     def __init__(self, workers: int) -> None:
-        self._context = multiprocessing.get_context("spawn")
+        # A server that has imported what workers need, and forks them: what takes seconds is done
+        # once, and a worker that was killed is back at once.
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload([work.__module__])
         self._idle = [self._worker() for _ in range(workers)]
         self._busy: dict[Future[Outcome], ProcessPoolExecutor] = {}
 
     def _worker(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(1, mp_context=self._context, initializer=_begin)
+        # The server may be older than what the environment says now.
+        environment = dict(os.environ)
+        return ProcessPoolExecutor(
+            1, mp_context=self._context, initializer=_begin, initargs=(environment,)
+        )
 
     def room(self) -> bool:
         """Whether a worker is idle."""
@@ -63,6 +70,11 @@ class LocalPool:
         """Give a task to an idle worker."""
         worker = self._idle.pop()
         future: Future[Outcome] = Future()
+        try:
+            inner = worker.submit(work, task)
+        except BrokenProcessPool:  # killed while it had nothing to do
+            worker = self._worker()
+            inner = worker.submit(work, task)
         self._busy[future] = worker
 
         def ended(inner: Future[Done | Trouble]) -> None:
@@ -71,7 +83,6 @@ class LocalPool:
                 future.cancel()
                 return
             if isinstance(inner.exception(), BrokenProcessPool):
-                worker.shutdown(wait=False)
                 self._idle.append(self._worker())
                 future.set_result(None)
                 return
@@ -79,7 +90,7 @@ class LocalPool:
             error = inner.exception()
             future.set_result(inner.result() if error is None else Trouble(repr(error), False))
 
-        worker.submit(work, task).add_done_callback(ended)
+        inner.add_done_callback(ended)
         return future
 
     def close(self) -> None:
@@ -90,8 +101,10 @@ class LocalPool:
             worker.shutdown(wait=True, cancel_futures=True)
 
 
-def _begin() -> None:
+def _begin(environment: dict[str, str]) -> None:
     """Prepare a worker's process."""
+    os.environ.clear()
+    os.environ.update(environment)
     # Ctrl-C reaches every process of a terminal; the coordinator alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()

@@ -33,10 +33,10 @@ _ANALYTIC = f"{Analytic.name} {__version__}"
 class Problems:
     """The different problems that GEMMs become on a design."""
 
-    def __init__(self, design: Accelerator, gathered: bool) -> None:
-        """``gathered``: whether it matters which blocks of its input a layer reads."""
+    def __init__(self, design: Accelerator, exact: bool) -> None:
+        """``exact``: whether problems know which blocks of their inputs are really read."""
         self.design = design
-        self.gathered = gathered
+        self.exact = exact
         self.all: list[Problem] = []
         self.layers: list[str] = []
         """Of each: the first layer that has it, for messages."""
@@ -51,9 +51,15 @@ class Problems:
         return np.array([self._number(gemm) for gemm in gemms], dtype=np.int64)
 
     def _number(self, gemm: Gemm) -> int:
-        problem = problem_for(self.design, gemm, exact=self.gathered)
-        # A problem's key names its mapping; its spec also depends on how wide indices are.
-        key = (problem.key, problem.index_bits, problem.offset_bits, problem.metadata_bits)
+        problem = problem_for(self.design, gemm, self.exact)
+        # A problem's key names its mapping. Its spec also depends on how wide indices are, and on
+        # all digits of its densities.
+        key = (
+            problem.key,
+            tuple(problem.densities.values()),
+            problem.index_bits,
+            problem.metadata_bits,
+        )
         if key not in self._numbers:
             self._numbers[key] = len(self.all)
             self.all.append(problem)
@@ -81,11 +87,15 @@ class Prepared:
     @cached_property
     def specs(self) -> list[Spec]:
         """The specs of the mapped problems."""
-        specs = []
-        for i, nest in self.mapped:
-            source = f"{self.design.name}: {self.problems.layers[i]}"
-            specs.append(spec_of(self.design, self.problems.all[i], nest, source))
-        return specs
+        return [
+            spec_of(
+                self.design,
+                self.problems.all[i],
+                nest,
+                f"{self.design.name}: {self.problems.layers[i]}",
+            )
+            for i, nest in self.mapped
+        ]
 
     @cached_property
     def demands(self) -> Demands:
@@ -93,18 +103,15 @@ class Prepared:
         return demands_of(self.specs)
 
 
-def prepare(
-    design: Accelerator, mappings: Mappings, settings: Iterable[Lowered], gathered: bool
-) -> Prepared:
+def prepare(design: Accelerator, mappings: Mappings, settings: Iterable[Lowered]) -> Prepared:
     """The problems of settings on a design, with their mappings.
 
     Args:
         design: The design.
         mappings: Those of the design, or of the one whose mappings it keeps.
         settings: Networks as GEMMs.
-        gathered: Whether it matters which blocks of its input a layer reads.
     """
-    problems = Problems(design, gathered)
+    problems = Problems(design, mappings.request.exact)
     numbers: list[Ints | str] = []
     for setting in settings:
         try:

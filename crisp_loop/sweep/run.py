@@ -411,5 +411,5 @@ def _blame(attempt: _Attempt, outcome: Trouble | None) -> str:
 
 
 def _pool(options: SweepOptions) -> Pool:
-    workers = options.workers or len(os.sched_getaffinity(0))
+    workers = options.workers or os.cpu_count() or 1
     return DaskPool(options.scheduler, workers) if options.scheduler else LocalPool(workers)

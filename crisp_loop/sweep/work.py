@@ -188,17 +188,16 @@ def _prices(
     """What a batch costs, by its engine."""
     first, settings = next(iter(batch.designs)), list(batch.settings.values())
     point, design = task.designs[first], batch.designs[first]
-    gathered = engine.name == f"{Analytic.name}-exact"
     if task.keep and point.changes:
         file = task.files[point.accelerator]
-        told = (shape_of(design), point.accelerator, request, gathered)
+        told = (shape_of(design), point.accelerator, request)
         keys = tuple(task.settings[i].key for i in batch.settings)
         prepared = _remembered(
             (told, keys),
-            lambda: prepare(design, Mappings(file.design(), request), settings, gathered),
+            lambda: prepare(design, Mappings(file.design(), request), settings),
         )
     else:
-        prepared = prepare(design, Mappings(design, request), settings, gathered)
+        prepared = prepare(design, Mappings(design, request), settings)
     if engine.name == Analytic.name:
         return prepared, analytic_prices(prepared, list(batch.designs.values()))
     return prepared, engine_prices(prepared, engine)
