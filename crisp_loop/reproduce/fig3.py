@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
 
 from crisp_loop.core.figures import PALETTE
 from crisp_loop.core.progress import Progress
@@ -85,6 +86,7 @@ def draw(rows: pd.DataFrame) -> Figure:
                 marker=MARKERS[number], linestyle=":" if line == BLOCKS else "-",
             )  # fmt: skip
         panel(axes, f"B = {block}", "sparsity of the prunable layers (%)")
+        axes.xaxis.set_major_locator(MultipleLocator(5))
     panels[0].set_ylabel("test accuracy on the user's classes (%)")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", frameon=False)

@@ -155,8 +155,10 @@ _FULL = Protocol(
     networks=("resnet50", "vgg16", "mobilenetv2"),
     seeds=5,
     # Sec. IV-A: 50 epochs, 0.1, 32, 0.9, 4e-5, 256; how the epochs are shared between iterations
-    # is not said.
+    # is not said. The dense training is that of a new head, if there is one.
     prune={
+        "train_epochs": 5,
+        "train_lr": 0.01,
         "samples_per_class": 256,
         "iterations": 3,
         "ste_epochs": 6,
