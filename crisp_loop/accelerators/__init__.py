@@ -7,7 +7,7 @@ from crisp_loop.accelerators.load import (
     load_accelerators,
     read_design,
 )
-from crisp_loop.accelerators.problem import Problem, problem_for
+from crisp_loop.accelerators.problem import Problem, check_nest, problem_for
 from crisp_loop.accelerators.schema import Accelerator
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "DesignFile",
     "Problem",
     "available",
+    "check_nest",
     "load_accelerator",
     "load_accelerators",
     "problem_for",

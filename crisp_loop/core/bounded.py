@@ -17,8 +17,8 @@ LARGEST = 2**62
 
 Count = Annotated[int, Field(ge=0, le=LARGEST)]
 Size = Annotated[int, Field(ge=1, le=LARGEST)]
-Amount = Annotated[float, Field(ge=0, le=1e300)]
-"""Of energy, time or area."""
+Amount = Annotated[float, Field(ge=0, le=1e30)]
+"""Of energy, time or area: finite, and so are sums of products with counts."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
 Rows = Annotated[tuple[T, ...], Field(fail_fast=True)]

@@ -41,6 +41,12 @@ class WeightSparsity:
     """Why a layer stayed dense, or what of its mask was approximated and by how much; empty where
     this is exactly what was asked for."""
 
+    def __post_init__(self) -> None:
+        needed = {"nm": ("nm",), "hybrid": ("nm", "block", "kept_blocks")}.get(self.form, ())
+        for name in needed:
+            if getattr(self, name) is None:
+                raise ValueError(f"weights of form {self.form} need {name}")
+
 
 def dense(weights: int, note: str = "") -> WeightSparsity:
     """A layer of ``weights`` weights without zeros."""
@@ -66,6 +72,8 @@ class Gemm:
     """Share of non-zero activations, used by designs that skip them."""
 
     def __post_init__(self) -> None:
+        if not self.weight.density or not self.activation_density:
+            raise ValueError("a layer without any weight or activation has nothing to compute")
         indices = self.weight.block_indices
         blocks = blocks_over(self.K, self.weight.block or 1)
         if indices and any(row and max(row) >= blocks for row in indices):

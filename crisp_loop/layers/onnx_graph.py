@@ -170,5 +170,7 @@ class _Graph:
 
 
 def _attributes(node: Any) -> dict[str, Any]:
+    """Attributes of a node by name; those that a function would fill in are left out."""
     onnx: Any = import_module("onnx")
-    return {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+    given = [each for each in node.attribute if not each.ref_attr_name]
+    return {each.name: onnx.helper.get_attribute_value(each) for each in given}

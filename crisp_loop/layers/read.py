@@ -93,4 +93,4 @@ def _listed(model: str, layers: list[Layer]) -> LayerTable:
 def _natural(path: Path) -> list[tuple[int, str]]:
     """Sorts ``layer10`` behind ``layer9``."""
     parts = re.split(r"(\d+)", path.as_posix())
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

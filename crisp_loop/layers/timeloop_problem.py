@@ -92,7 +92,10 @@ def _included(text: str, path: Path) -> str:
     room = LONGEST_TEXT
 
     def replaced(match: re.Match[str]) -> str:
-        target = (path.parent / match[1]).resolve()
+        try:
+            target = (path.parent / match[1]).resolve()
+        except (OSError, RuntimeError, ValueError):  # links in a circle, a NUL
+            target = Path()
         allowed = (path.parent.resolve(), path.parent.resolve().parent)
         if target.parent not in allowed or target.suffix not in (".yaml", ".yml"):
             raise InputError(
@@ -143,6 +146,18 @@ def _name(value: Any) -> str:
     return value
 
 
+def _check_terms(
+    spaces: dict[str, list[list[list[str]]]],
+    dimensions: tuple[str, ...],
+    coefficients: dict[str, int],
+) -> None:
+    """KeyError where a projection names a dimension or coefficient that the shape has not."""
+    for axis in (axis for space in spaces.values() for axis in space):
+        for dimension, *factors in axis:
+            if dimension not in dimensions or not {*factors} <= coefficients.keys():
+                raise KeyError(dimension)
+
+
 @dataclass(frozen=True)
 class _Shape:
     """The part of a shape that matters: which dimensions each tensor has."""
@@ -171,6 +186,7 @@ class _Shape:
                 _name(each["name"]): int(each.get("default", 1))
                 for each in shape.get("coefficients", ())
             }
+            _check_terms(spaces, dimensions, coefficients)
         except (KeyError, TypeError, ValueError, AttributeError):
             raise InputError(
                 path, "problem.shape", "...",

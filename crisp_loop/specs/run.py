@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 
 from crisp_loop import __version__
-from crisp_loop.accelerators import Accelerator, load_accelerators, problem_for
+from crisp_loop.accelerators import Accelerator, check_nest, load_accelerators, problem_for
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.files import read_json, sha256, write_json
 from crisp_loop.core.gathers import GATHER_FILE, GatherFile
@@ -103,6 +103,7 @@ def _write_one(
             f"mapping/{design.name}.yaml has no mapping for layer {gemm.layer!r}"
             f" ({problem.key}); run the mapping stage again."
         )
+    check_nest(design, problem, nest)
     columns = nest.bound("N")
     texts = render_spec(design, problem.padded(columns), nest)
     directory.mkdir(parents=True)

@@ -145,7 +145,7 @@ def _wrong_with(error: CrispLoopError, scratch: Path) -> str:
     said = str(error)
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, MemoryError) or "allocate memory" in str(cause)[:2000]:
+        if isinstance(cause, MemoryError) and not _raised_by_torch(cause):
             return "the memory ran out"
         cause = cause.__context__
     if not said.isprintable():
@@ -156,6 +156,12 @@ def _wrong_with(error: CrispLoopError, scratch: Path) -> str:
     if not any(name in said for name in names):
         return "names no file"
     return "" if said.endswith(".") else "no sentence"
+
+
+def _raised_by_torch(error: BaseException) -> bool:
+    """Whether torch's reader reserved what a length says; it touches no more than there is."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return bool(frames) and "torch" in Path(frames[-1].filename).parts
 
 
 _frames: list[str] = []

@@ -110,6 +110,9 @@ def _read_design(folder: Path, out: Path) -> object:
 def _small_design(folder: Path) -> None:
     (folder / "mine.yaml").write_text(
         "like: crisp-stc\nname: mine\ntitle: My design\nabout: Less of it.\ntechnology: 45nm\n"
+        "tree:\n- {name: system, holds: [DRAM]}\n- {name: SM, holds: [SMEM]}\n"
+        "- {name: Subpartition, count: 4, holds: [RF]}\n"
+        "- {name: PE, count: 64, holds: [LRF, MAC]}\n"
     )
 
 
