@@ -646,6 +646,88 @@ def sweep(
 
 @app.command()
 @told_in_one_sentence
+def pareto(
+    experiment: ExperimentFile = None,
+    model: Model = None,
+    data: Data = None,
+    weights: Weights = None,
+    classes: Classes = None,
+    nm: Annotated[
+        str | None,
+        typer.Option("--nm", metavar="LIST", help="N:M patterns. \\[default: 1:4,2:4,3:4]"),
+    ] = None,
+    block: Annotated[
+        str | None,
+        typer.Option("--block", "-B", metavar="LIST", help="Block sides. \\[default: 16,32]"),
+    ] = None,
+    sparsity: Annotated[
+        str | None,
+        typer.Option("--sparsity", "-s", metavar="LIST", help="\\[default: 0.8,0.9,0.95]"),
+    ] = None,
+    accelerators: Annotated[
+        str | None,
+        typer.Option(
+            "--accelerator",
+            "-a",
+            metavar="NAMES",
+            help="Designs. \\[default: nvidia-stc,dstc,crisp-stc]",
+        ),
+    ] = None,
+    cost: Annotated[
+        str | None,
+        typer.Option(
+            "--cost", metavar="NAME", help="Against accuracy: edp, cycles, energy. \\[default: edp]"
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option("--seeds", metavar="N", help="Prunings to average over. \\[default: 1]"),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", "-j", metavar="N", min=1, help="\\[default: all cores]"),
+    ] = None,
+    out_dir: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Results.")] = Path(
+        "runs/pareto"
+    ),
+) -> None:
+    """Prune at many patterns, and find those that no other beats in accuracy and cost.
+
+    Every combination of patterns, block sides and sparsities is pruned and priced on the designs;
+    what was pruned before is taken from there. The experiment says everything else.
+
+    crisp-loop pareto --nm 2:4,1:4 --sparsity 0.8,0.9,0.95 --seeds 3 --cost energy
+    """
+    from crisp_loop.cli.tables import pareto_table
+    from crisp_loop.core.files import read_yaml
+    from crisp_loop.pareto import find_pareto, pareto_request
+    from crisp_loop.sweep import SweepOptions
+
+    base = read_yaml(experiment, "experiment file") if experiment else {}
+    if not isinstance(base, dict):
+        fail(f"{experiment} holds no experiment; expected keys such as network, prune.")
+    base = {key: value for key, value in base.items() if key not in ("name", "accelerators")}
+    ids = _listed(classes)
+    base |= _given({"network": model, "data": data, "weights": weights, "user_classes": ids})
+    given = {
+        "nm": _listed(nm),
+        "block": _listed(block),
+        "sparsity": _listed(sparsity),
+        "accelerators": _listed(accelerators),
+        "cost": cost,
+        "seeds": seeds,
+        "experiment": base,
+    }
+    request = pareto_request(_given(given))
+    options = SweepOptions(**_given({"workers": workers}))
+    found = find_pareto(request, _directory(out_dir, ""), options, Bars())
+    out.print(pareto_table(found))
+    for path in found.files:
+        out.print(f"  {path}", style="dim", highlight=False)
+
+
+@app.command()
+@told_in_one_sentence
 def report(
     results: Annotated[
         Path, typer.Argument(metavar="RESULTS", help="A run's directory, or its results.csv.")
