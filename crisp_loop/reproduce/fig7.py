@@ -12,7 +12,15 @@ from matplotlib.figure import Figure
 
 from crisp_loop.core.figures import PALETTE
 from crisp_loop.core.progress import Progress
-from crisp_loop.reproduce.figure import DIFFERS, FOLLOWS, UNJUDGED, Claim, Outcome, PaperFigure
+from crisp_loop.reproduce.figure import (
+    DIFFERS,
+    FOLLOWS,
+    UNJUDGED,
+    Claim,
+    Outcome,
+    PaperFigure,
+    Verdict,
+)
 from crisp_loop.reproduce.judge import ERRORS, judge_difference, judge_number, unjudged
 from crisp_loop.reproduce.points import Point
 from crisp_loop.reproduce.protocol import PHASES, Protocol, protocol_of, settings_of, within_reach
@@ -233,7 +241,9 @@ def _comparable(rows: list[Row]) -> Outcome:
     remark += f"; comparable is read as no more than {ERRORS:g} standard errors below"
     if mean.runs < 2:
         return unjudged(COMPARABLE, f"{remark}, and one run has no error", mean.value)
-    verdict = FOLLOWS if mean.value >= -ERRORS * mean.error else DIFFERS
+    verdict: Verdict = FOLLOWS if mean.value >= -ERRORS * mean.error else DIFFERS
+    if missing and verdict == FOLLOWS:
+        verdict = UNJUDGED  # of all three models, as the paper says, this says nothing
     return Outcome(COMPARABLE, verdict, (mean.value,), mean.error, remark)
 
 
@@ -284,22 +294,27 @@ def describe(rows: pd.DataFrame, scale: Scale) -> str:
     means = averaged(found, lambda row: (row.network, row.series, row.user_classes))
     counts = sorted({row.user_classes for row in found})
     cells = {key: f"{each.top1} / {each.flops_ratio:.2f}" for key, each in means.items()}
+    series = list(dict.fromkeys(row.series for row in found))
     table = [
-        [f"{name}, {series}", *(cells.get((name, series, count), "") for count in counts)]
-        for name, series in dict.fromkeys((row.network, row.series) for row in found)
+        [f"{name}, {line}", *(cells.get((name, line, count), "") for count in counts)]
+        for name in protocol.networks
+        for line in series
     ]
-    kappas = {row.user_classes: row.kappa for row in found if row.series == _crisps(found)[0]}
-    said = ", ".join(f"{kappas[count]:g} for {count}" for count in counts)
+    own, name = _crisps(found)[0], protocol.networks[0]
+    kappas = {
+        row.user_classes: row.kappa for row in found if row.series == own and row.network == name
+    }
+    said = ", ".join(f"{kappa:g} for {count}" for count, kappa in kappas.items())
     first, last = protocol.kappas
     return (
         f"{words_of(protocol)} CRISP is 2:4; kappa falls from {first:g} for one class to {last:g}"
         f" for all, with the logarithm of their number, or is as much as a network can reach"
-        f" ({found[0].network}: {said}): the paper varies kappa with the number of classes and does"
+        f" ({name}: {said}): the paper varies kappa with the number of classes and does"
         f" not say how.\n\n"
         f"FLOPs are multiply-accumulates of all layers, counted in the masks: those with a kept"
         f" weight and an input that is no constant, over the dense network's. So the work that"
         f" OCAP and CAP'NN save in the layer after a pruned channel counts for them. Both prune"
-        f" until about the work of {_crisps(found)[0]} is left, are fine-tuned as CRISP is, and"
+        f" until about the work of {own} is left, are fine-tuned as CRISP is, and"
         f" stand for their papers' ideas, not for their recipes.\n\n"
         f"Test accuracy (%) / FLOPs ratio, by number of user classes:\n\n"
         f"{markdown_table(['', *(str(count) for count in counts)], table)}"
