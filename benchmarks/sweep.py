@@ -121,7 +121,7 @@ def run(sweep: dict[str, Any], workers: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Points a second of a sweep.")
     parser.add_argument("--points", default="10000,100000")
     parser.add_argument("--workers", default="1,2,4")
     parser.add_argument("--layers", action="store_true", help="keep every layer of every point")

@@ -156,14 +156,24 @@ def write_json(path: Path, data: Any) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` that replaces it when the block succeeds.
+def replacing(path: Path, within: Path | None = None) -> Iterator[Path]:
+    """A temporary name that replaces ``path`` when the block succeeds.
 
     A reader sees the old file or the whole new one, never a half.
+
+    Args:
+        path: The file to be.
+        within: A directory of the same file system for the temporary file, which a process that
+            is killed leaves behind; beside ``path`` unless given.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
+    place = within or path.parent
+    try:
+        for folder in (path.parent, place):
+            folder.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=place)
+        os.close(handle)
+    except OSError as error:
+        raise CrispLoopError(f"{path} cannot be written: {error.strerror or error}.") from None
     temporary = Path(name)
     try:
         yield temporary

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from crisp_loop.primitives.errors import UnpricedError
@@ -66,7 +67,7 @@ def _sram(primitive: SRAM, technology: int) -> Quote:
 def _logic(primitive: Logic, technology: int) -> Quote:
     table = logic_table()
     kind = primitive.class_
-    nodes = sorted({node for each, node, _ in table if each == kind})
+    nodes = _logic_nodes(kind)
     if technology not in nodes:
         known = ", ".join(f"{node}nm" for node in nodes)
         raise UnpricedError("technology", f"{technology}nm", f"the table of {kind} holds {known}")
@@ -84,6 +85,12 @@ def _logic(primitive: Logic, technology: int) -> Quote:
         said.leakage_uW,
         "exact",
     )
+
+
+@cache
+def _logic_nodes(kind: str) -> tuple[int, ...]:
+    """The nodes that the table of logic holds for a kind."""
+    return tuple(sorted({node for each, node, _ in logic_table() if each == kind}))
 
 
 def _six_digits(value: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,7 @@ LAYER_FIGURES = pa.schema(
     ]
 )
 POINTS, LAYERS, FORMER = "points", "layers", "former"
+UNFINISHED = ".unfinished"
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,19 @@ class Dataset:
             CrispLoopError: the disk is full, or the place cannot be written.
         """
         if layers is not None:
-            _write(self.layers / f"{name}.parquet", layers)
-        _write(self.points / f"{name}.parquet", points)
+            self._write(self.layers / f"{name}.parquet", layers)
+        self._write(self.points / f"{name}.parquet", points)
+
+    def _write(self, path: Path, table: pa.Table) -> None:
+        # Not beside it: who reads *.parquet may not see what a killed process left of a file.
+        with replacing(path, self.root / UNFINISHED) as temporary:
+            pq.write_table(
+                table, temporary, compression="zstd", write_page_checksum=True, store_schema=True
+            )
+
+    def tidy(self) -> None:
+        """Remove what killed processes left; only while no other process writes here."""
+        shutil.rmtree(self.root / UNFINISHED, ignore_errors=True)
 
     def read(self, name: str, layers: bool) -> tuple[pa.Table, pa.Table | None] | None:
         """A part's points and layers; None where it is not whole."""
@@ -132,13 +145,6 @@ class Dataset:
                     raise CrispLoopError(
                         f"{file} cannot be moved: {error.strerror or error}."
                     ) from None
-
-
-def _write(path: Path, table: pa.Table) -> None:
-    with replacing(path) as temporary:
-        pq.write_table(
-            table, temporary, compression="zstd", write_page_checksum=True, store_schema=True
-        )
 
 
 def _read(path: Path, columns: Sequence[str] | None = None) -> pa.Table | None:

@@ -143,6 +143,7 @@ def _enter(plan: Plan, data: Dataset) -> Claim:
     for _ in range(ENTRIES):
         if lock := Claim.on(data.root / LOCK):
             try:
+                data.tidy()
                 data.set_aside(sorted(set(data.parts()) - names))
                 write_text(file, told)
             except BaseException:
@@ -201,9 +202,9 @@ class _Open:
         """Keep figures that were known, each point's once."""
         for points, layers in known:
             here = [key for table in self.points for key in table[POINT].to_pylist()]
-            fresh = points.filter(~pc.field(POINT).isin(here))
+            fresh = points.filter(~pc.field(POINT).isin(pa.array(here, pa.string())))
             if layers is not None:
-                layers = layers.filter(pc.field(POINT).isin(fresh[POINT].to_pylist()))
+                layers = layers.filter(pc.field(POINT).isin(fresh[POINT].combine_chunks()))
             self.add(fresh, layers)
 
 

@@ -188,17 +188,19 @@ def _prices(
     """What a batch costs, by its engine."""
     first, settings = next(iter(batch.designs)), list(batch.settings.values())
     point, design = task.designs[first], batch.designs[first]
-    if task.keep and point.changes:
-        file = task.files[point.accelerator]
+    analytic = engine.name == Analytic.name
+    # The design whose mappings count.
+    mapped = task.files[point.accelerator].design() if task.keep and point.changes else design
+    if mapped is not design and analytic:
         told = (shape_of(design), point.accelerator, request)
         keys = tuple(task.settings[i].key for i in batch.settings)
         prepared = _remembered(
             (told, keys),
-            lambda: prepare(design, Mappings(file.design(), request), settings),
+            lambda: prepare(design, Mappings(mapped, request), settings),
         )
     else:
-        prepared = prepare(design, Mappings(design, request), settings)
-    if engine.name == Analytic.name:
+        prepared = prepare(design, Mappings(mapped, request), settings)
+    if analytic:
         return prepared, analytic_prices(prepared, list(batch.designs.values()))
     return prepared, engine_prices(prepared, engine)
 

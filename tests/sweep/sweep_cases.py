@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 GOLDEN_STATS = Path(__file__).parents[1] / "golden/dense-conv5-1x1/timeloop-model.stats.txt"
 SMALL: dict[str, Any] = {
     "experiment": {"network": "digits-resnet", "masks": "draw", "engine": "analytic"},
@@ -18,6 +20,13 @@ SMALL: dict[str, Any] = {
     "mappings": "keep",
 }
 """16 points, a second's work once the mappings are known."""
+
+
+def where(frame: pd.DataFrame, column: str, *values: object) -> pd.DataFrame:
+    """The rows whose column has one of the values."""
+    found = frame[frame[column].isin(values)]
+    assert isinstance(found, pd.DataFrame)
+    return found
 
 
 def damage(file: Path, how: str) -> None:
