@@ -71,7 +71,7 @@ def read(path: Path) -> Layer:
     Raises:
         CrispLoopError: a missing file, or a problem that is no matrix product.
     """
-    data = parse_yaml(_included(read_text(path, "layer file"), path), path)
+    data = parse_yaml(_included(read_text(path, "layer file", LONGEST_TEXT), path), path)
     problem = _merged(data["problem"], path, {})
     if not isinstance(problem, dict):
         raise InputError(path, "problem", problem, "expected a mapping with shape and instance")
