@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 from crisp_loop.core.loops import DIMENSIONS
+from crisp_loop.core.names import Label
 from crisp_loop.core.pattern import NMField
 from crisp_loop.primitives.schema import DramType, Primitive
 
@@ -29,7 +30,7 @@ PartName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class MetadataStore(_Part):
@@ -52,7 +53,7 @@ class Priced(_Part):
     numbers of the level or unit (:mod:`crisp_loop.accelerators.parts`)."""
     actions: dict[PartName, tuple[PartAction, ...]] = {}
     """Which actions of the parts make up one action here; their energies add up."""
-    energy: dict[str, Picojoules] = {}
+    energy: dict[PartName, Picojoules] = {}
     """pJ an action on one block, or a unit and cycle. In a file: what it states in place of
     ``actions``. Every action is charged: Timeloop silently charges 0 for a missing one."""
     area: SquareMicrometres | None = None
@@ -199,7 +200,7 @@ class Accepts(_Part):
 class Mode(_Part):
     """A way to run a GEMM on the hardware. The first mode that accepts the weights is taken."""
 
-    name: str
+    name: Label
     accepts: Accepts
     problem: Literal["matrix", "compact"] = "matrix"
     """``matrix``: Z[M,N] = A[M,K] B[K,N]. ``compact``: one small GEMM a block-row over its kept
@@ -234,8 +235,8 @@ class Accelerator(_Part):
 
     name: Name
     """Name on the command line and in results."""
-    title: str
-    about: str
+    title: Label
+    about: Label
     """One sentence: what the design does with zeros."""
     technology: Annotated[str, Field(pattern=r"^[0-9]+nm$")]
     tree: tuple[Container, ...]

@@ -17,15 +17,17 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
-from crisp_loop.core.errors import CrispLoopError
+from crisp_loop.core.errors import CrispLoopError, one_line
 
 T = TypeVar("T")
 P = ParamSpec("P")
 R = TypeVar("R")
 
-out = Console()
-err = Console(stderr=True)
+# What is printed holds names out of files, so nothing in it is markup or an emoji's code.
+out = Console(markup=False, emoji=False)
+err = Console(stderr=True, markup=False, emoji=False)
 
 
 class Bars:
@@ -70,18 +72,15 @@ class Bars:
 
     def note(self, text: str) -> None:
         """Print one line above the bars."""
-        (self._live.console if self._live else err).print(text, style="dim", highlight=False)
+        console = self._live.console if self._live else err
+        console.print(one_line(text), style="dim", highlight=False)
 
 
 def fail(message: str) -> NoReturn:
     """Print one sentence and exit with code 2."""
-    err.print(f"[bold red]error:[/] {_plain(message)}", highlight=False, soft_wrap=True)
+    told = Text.assemble(("error:", "bold red"), " ", " ".join(one_line(message).split()))
+    err.print(told, highlight=False, soft_wrap=True)
     raise typer.Exit(2)
-
-
-def _plain(text: str) -> str:
-    """``text`` on one line, with rich's markup escaped."""
-    return " ".join(text.split()).replace("[", r"\[")
 
 
 def told_in_one_sentence(command: Callable[P, R]) -> Callable[P, R]:

@@ -61,11 +61,12 @@ def explained(layer: str, explanations: Sequence[Explanation]) -> list[Tree]:
 
 
 def _nest(layer: str, explanation: Explanation) -> Tree:
-    root = Tree(
-        f"[b]{layer}[/] on {explanation.accelerator}: {explanation.cycles:,} cycles,"
+    title = Text.assemble(
+        (layer, "bold"),
+        f" on {explanation.accelerator}: {explanation.cycles:,} cycles,"
         f" {explanation.energy_uJ:,.2f} µJ. {_sentence(explanation.why)}",
-        highlight=False,
     )
+    root = Tree(title, highlight=False)
     node = root
     for loops in explanation.nest.loops:
         bounds = [f"{dim}={bound}" for dim, bound in reversed(loops.innermost_first())]

@@ -22,7 +22,7 @@ class CrispLoopError(Exception):
     """
 
     def __init__(self, sentence: str) -> None:
-        super().__init__(_one_line(sentence))
+        super().__init__(one_line(sentence))
 
 
 class InputError(CrispLoopError):
@@ -72,8 +72,11 @@ class _Short(reprlib.Repr):
         return repr(x) if digits <= 100 else f"a whole number of about {digits} digits"
 
 
-def _one_line(text: str) -> str:
-    text = re.sub(r"\s*[\n\r\t\v\f\x1c-\x1e\x85\u2028\u2029]\s*", " ", text[: 100 * LONGEST])
+def one_line(text: str) -> str:
+    """``text`` as a terminal may show it: one line, no control characters, not too long."""
+    if len(text) > 20 * LONGEST:
+        text = f"{text[: 10 * LONGEST]}{text[-10 * LONGEST :]}"
+    text = re.sub(r"\s*[\n\r\t\v\f\x1c-\x1e\x85\u2028\u2029]\s*", " ", text)
     if not text.isprintable():
         escaped = (char.encode("unicode_escape").decode("ascii") for char in text)
         pairs = zip(text, escaped, strict=True)

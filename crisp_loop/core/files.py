@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from crisp_loop.core.safe_yaml import LONGEST_TEXT, Dumper, Loader
 
 T = TypeVar("T")
 
-TEXT_LIMIT = 512 * 2**20
+TEXT_LIMIT = 256 * 2**20
 """Characters of a text file; the evaluations of a large network have some ten million."""
 
 
@@ -42,11 +43,15 @@ def is_directory(path: Path) -> bool:
         return False
 
 
-def read_text(path: Path, what: str = "file") -> str:
-    """Text of ``path``; one sentence when it is missing, a directory, or not UTF-8."""
+def read_text(path: Path, what: str = "file", limit: int = TEXT_LIMIT) -> str:
+    """Text of ``path``, at most ``limit`` characters.
+
+    Raises:
+        CrispLoopError: it is missing, a directory, larger, or not UTF-8.
+    """
     try:
         with path.open(encoding="utf-8") as file:
-            text = file.read(TEXT_LIMIT + 1)
+            text = file.read(limit + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise CrispLoopError(f"{path}: no such {what}.") from None
     except IsADirectoryError:
@@ -57,8 +62,8 @@ def read_text(path: Path, what: str = "file") -> str:
         raise CrispLoopError(f"{path}: no {what} can be called so.") from None
     except OSError as error:
         raise CrispLoopError(f"{path} cannot be read: {error.strerror or error}.") from None
-    if len(text) > TEXT_LIMIT:
-        raise CrispLoopError(f"{path} is larger than the {TEXT_LIMIT >> 20} MiB of any {what}.")
+    if len(text) > limit:
+        raise CrispLoopError(f"{path} is larger than the {limit >> 20} MiB of any {what}.")
     return text
 
 
@@ -87,7 +92,7 @@ def parse_yaml(text: str, where: Path | str) -> Any:
 
 def read_yaml(path: Path, what: str = "YAML file") -> Any:
     """Parse the YAML file ``path``."""
-    return parse_yaml(read_text(path, what), path)
+    return parse_yaml(read_text(path, what, LONGEST_TEXT), path)
 
 
 def dump_yaml(data: Any) -> str:
@@ -172,8 +177,9 @@ def replacing(path: Path, within: Path | None = None) -> Iterator[Path]:
             folder.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=place)
         os.close(handle)
-    except OSError as error:
-        raise CrispLoopError(f"{path} cannot be written: {error.strerror or error}.") from None
+    except (OSError, ValueError) as error:  # a name that is too long, or has a NUL
+        reason = getattr(error, "strerror", None) or error
+        raise CrispLoopError(f"{path} cannot be written: {reason}.") from None
     temporary = Path(name)
     try:
         yield temporary
@@ -188,6 +194,31 @@ def replacing(path: Path, within: Path | None = None) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def replacing_directory(path: Path) -> Iterator[Path]:
+    """A temporary directory beside ``path`` that replaces it as a whole when the block succeeds.
+
+    What stood there goes with it; of a link, the link alone.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise CrispLoopError(f"{path} cannot be written: {error.strerror or error}.") from None
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        if path.is_symlink():
+            path.unlink()
+        elif path.exists():
+            shutil.rmtree(path)
+        temporary.rename(path)
+    except OSError as error:
+        raise CrispLoopError(f"{path} cannot be written: {error.strerror or error}.") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -156,7 +156,8 @@ def load_masks(path: Path | str) -> Masks:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
             layers = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    # numpy lacks some of the library's types.
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         raise CrispLoopError(f"{path} is not a readable safetensors file: {error}.") from None
     header = _header(path, metadata)
     for name, mask in layers.items():

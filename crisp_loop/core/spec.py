@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from crisp_loop.core.errors import CrispLoopError
-from crisp_loop.core.files import is_directory, is_file, parse_yaml, read_text
+from crisp_loop.core.files import is_directory, is_file, read_yaml
 from crisp_loop.core.gathers import GATHER_FILE, Gather, read_gather
 
 REQUIRED = ("architecture", "problem", "mapping", "ERT")
@@ -52,7 +52,7 @@ def load_spec(path: Path) -> Spec:
     sections: dict[str, Any] = {}
     homes: dict[str, Path] = {}
     for file in files:
-        data = parse_yaml(read_text(file, "spec"), file)
+        data = read_yaml(file, "spec")
         if not isinstance(data, dict):
             raise CrispLoopError(
                 f"{file} holds no sections; expected a mapping with {', '.join(REQUIRED)}."

@@ -55,7 +55,10 @@ _BUILT_IN = {"cnn_layer": _CNN, "gemm_abz": _GEMM, "gemm": _GEMM}
 
 def looks_like_one(path: Path) -> bool:
     """Whether a YAML file has a ``problem``; a glance at its text, which may not be valid."""
-    return re.search(r"^problem\s*:", read_text(path, "layer file"), re.MULTILINE) is not None
+    return (
+        re.search(r"^problem\s*:", read_text(path, "layer file", LONGEST_TEXT), re.MULTILINE)
+        is not None
+    )
 
 
 def read(path: Path) -> Layer:
@@ -68,7 +71,7 @@ def read(path: Path) -> Layer:
     Raises:
         CrispLoopError: a missing file, or a problem that is no matrix product.
     """
-    data = parse_yaml(_included(read_text(path, "layer file"), path), path)
+    data = parse_yaml(_included(read_text(path, "layer file", LONGEST_TEXT), path), path)
     problem = _merged(data["problem"], path, {})
     if not isinstance(problem, dict):
         raise InputError(path, "problem", problem, "expected a mapping with shape and instance")
@@ -103,7 +106,7 @@ def _included(text: str, path: Path) -> str:
                 "expected a .yaml file of the same directory or the one above",
             )  # fmt: skip
         nonlocal room
-        included = read_text(target, f"file (included by {path})")
+        included = read_text(target, f"file (included by {path})", LONGEST_TEXT)
         room -= len(included)
         if room < 0:
             raise CrispLoopError(f"{path} includes more than {LONGEST_TEXT >> 20} MiB of text.")
@@ -187,7 +190,7 @@ class _Shape:
                 for each in shape.get("coefficients", ())
             }
             _check_terms(spaces, dimensions, coefficients)
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
             raise InputError(
                 path, "problem.shape", "...",
                 "expected dimensions and data_spaces, each with name and projection"

@@ -21,7 +21,7 @@ _LATEX = {
     "*": "{*}",
     **{each: "\\" + each for each in "&%$#_{}"},
 }
-_MARKDOWN = {each: "\\" + each for each in "\\`*_{}[]<>|#~"}
+_MARKDOWN = {each: "\\" + each for each in "\\`*_{}[]<>|#~&"}
 
 
 def as_csv(grid: Grid) -> str:

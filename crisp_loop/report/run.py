@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from crisp_loop.core.errors import CrispLoopError
+from crisp_loop.core.errors import CrispLoopError, InputError
 from crisp_loop.core.evaluation import Evaluations
 from crisp_loop.core.files import read_json, read_text, write_text
 from crisp_loop.core.manifest import Manifest
@@ -120,13 +120,21 @@ def read_results(path: Path) -> pd.DataFrame:
         raise CrispLoopError(f"{path} lacks the column {missing[0]!r}; expected a results table.")
     frame = frame[list(COLUMNS)].fillna(dict.fromkeys(as_text, ""))
     for name in COLUMNS:
-        if name not in as_text:
+        if name in as_text:
+            _check_texts(path, name, frame[name].tolist())
+        else:
             _check_numbers(path, name, frame[name].tolist())
     try:
         return frame.astype(dict.fromkeys(MAYBE_EMPTY, "Int64"))
     except (TypeError, ValueError, OverflowError):
         names = ", ".join(MAYBE_EMPTY)
         raise CrispLoopError(f"{path}: expected whole numbers in {names}.") from None
+
+
+def _check_texts(path: Path, name: str, column: list[str]) -> None:
+    for value in column:
+        if not value.isprintable():
+            raise InputError(path, name, value, "expected one line of printable text")
 
 
 def _check_numbers(path: Path, name: str, column: list[object]) -> None:

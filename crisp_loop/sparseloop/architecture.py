@@ -214,8 +214,8 @@ def parse_architecture(architecture: Field, ert: Field) -> Architecture:
 def _bare_name(field: Field) -> tuple[str, int]:
     """``PE[0..63]`` as ("PE", 64)."""
     text = field.text()
-    match = re.fullmatch(r"([^\[\]]+)(?:\[(\d+)\.\.(\d+)\])?", text)
-    if not match or (match[2] and int(match[3]) < int(match[2])):
+    match = re.fullmatch(r"([^\[\]]{1,300})(?:\[(\d{1,9})\.\.(\d{1,9})\])?", text)
+    if not match or not text.isprintable() or (match[2] and int(match[3]) < int(match[2])):
         raise field.error("expected NAME or NAME[0..N]")
     return match[1], int(match[3]) - int(match[2]) + 1 if match[2] else 1
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
 from itertools import count
@@ -12,7 +10,7 @@ from pathlib import Path
 from crisp_loop import __version__
 from crisp_loop.accelerators import Accelerator, check_nest, load_accelerators, problem_for
 from crisp_loop.core.errors import CrispLoopError
-from crisp_loop.core.files import read_json, sha256, write_json
+from crisp_loop.core.files import read_json, replacing_directory, sha256, write_json
 from crisp_loop.core.gathers import GATHER_FILE, GatherFile
 from crisp_loop.core.gemm import Gemm, Workload
 from crisp_loop.core.manifest import Manifest, SpecEntry
@@ -63,9 +61,7 @@ def write_specs(
     inputs |= {f"mapping/{file.name}": _hash_of(file) for file in files.values()}
     inputs |= {path.name: _hash_of(path) for path in (workload, *sources)}
     inputs["templates"] = templates_hash()
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}.", dir=out_dir.parent))
-    try:
+    with replacing_directory(out_dir) as fresh:
         entries = [
             _write_one(fresh / spec, spec, work, design, gemm, maps[design.name])
             for design, gemm, spec in (progress or Quiet()).track(jobs, "Rendering specs")
@@ -78,12 +74,6 @@ def write_specs(
             inputs=inputs,
         )
         write_json(fresh / "manifest.json", manifest)
-        if out_dir.exists():
-            shutil.rmtree(out_dir)
-        fresh.chmod(0o755)
-        fresh.rename(out_dir)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
     return manifest
 
 

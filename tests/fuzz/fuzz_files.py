@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import struct
+import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -236,7 +237,8 @@ def _zip(data: bytes, rng: Random) -> bytes:
         content = (as_pickle if pickles else as_bytes)(content, rng)
     members[index] = info, content
     written = io.BytesIO()
-    with zipfile.ZipFile(written, "w") as archive:
+    with warnings.catch_warnings(), zipfile.ZipFile(written, "w") as archive:
+        warnings.simplefilter("ignore")  # a name may be there twice
         archive.comment = b"x" * rng.choice((0, 0, 70))
         for each, its in members:
             archive.writestr(each, its)

@@ -305,12 +305,17 @@ def test_a_mistake_names_file_and_field(
     assert "\n" not in str(caught.value)
 
 
-def test_a_bomb_of_aliases_is_walked_once(tmp_path: Path) -> None:
-    lines = ["bomb0: &b0 {x: 1}"]
-    lines += [f"bomb{i}: &b{i} [{', '.join(10 * [f'*b{i - 1}'])}]" for i in range(1, 12)]
-    problem = "problem: {shape: gemm, instance: {M: 2, K: 3, N: 4}, extra: *b11}"
-    (tmp_path / "p.yaml").write_text("\n".join([*lines, problem]))
-    assert read_layers(tmp_path / "p.yaml").layers[0].macs == 24
+def test_aliases_count_as_what_they_stand_for(tmp_path: Path) -> None:
+    def written(levels: int) -> Path:
+        lines = ["bomb0: &b0 {x: 1}"]
+        lines += [f"bomb{i}: &b{i} [{', '.join(10 * [f'*b{i - 1}'])}]" for i in range(1, levels)]
+        problem = f"problem: {{shape: gemm, instance: {{M: 2, K: 3, N: 4}}, extra: *b{levels - 1}}}"
+        (tmp_path / "p.yaml").write_text("\n".join([*lines, problem]))
+        return tmp_path / "p.yaml"
+
+    assert read_layers(written(5)).layers[0].macs == 24
+    with pytest.raises(CrispLoopError, match="more than 1000000 values, aliases counted"):
+        read_layers(written(12))
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
