@@ -883,7 +883,8 @@ def reproduce(
 
     fig1: models at N:M ratios. fig2: sparsity of each layer. fig3: CRISP against block pruning.
     fig4: metadata of formats. fig7: accuracy and FLOPs over the number of user classes. fig8:
-    speed-up and energy of the designs.
+    speed-up and energy of the designs. fig8-settings: the same at other bandwidths, widths, stores,
+    batches and sparsities; half an hour, and no part of all.
 
     crisp-loop reproduce fig7
 

@@ -47,6 +47,7 @@ def _bars(axes: Axes, rows: pd.DataFrame, column: str, layers: list[str]) -> Non
         middles = np.arange(len(layers)) + (i + 0.5 - len(series) / 2) * width
         axes.bar(middles, heights, width * 0.95, color=PALETTE[i], label=label)
     axes.axhline(1, color=INK, linewidth=0.9, linestyle=(0, (4, 2)))
+    axes.set_xlim(-0.6, len(layers) - 0.4)
     _dress(axes)
     axes.yaxis.grid(True, color=GRID, linewidth=0.7)
 
@@ -79,12 +80,14 @@ def draw_settings(rows: pd.DataFrame, titles: dict[str, str]) -> Figure:
             place.plot(mean, y, "o", color=PALETTE[i], markersize=4, label=name)
         place.axvline(1, color=INK, linewidth=0.9, linestyle=(0, (4, 2)))
         place.set_xscale("log", base=2)
-        place.set_xlabel(f"{label} at 2:4, B = 64: least, median and most of 19 shapes")
+        place.set_xlabel(label)
+        place.set_ylim(-0.7, len(titles) - 0.3)
         _dress(place)
         place.xaxis.set_major_formatter(lambda value, _: f"{value:g}x")
         place.xaxis.grid(True, color=GRID, linewidth=0.7)
     axes[0].set_yticks(range(len(titles)), list(titles.values()), fontsize=8)
     axes[0].invert_yaxis()
+    figure.suptitle("2:4, B = 64: least, median and most of the shapes", x=0.01, ha="left")
     axes[0].legend(ncols=2, loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
     return figure
 

@@ -60,7 +60,7 @@ def verdicts_table(rows: pd.DataFrame) -> str:
         asked = [(s, o) for s, o in judged[each.key] if o.verdict != UNJUDGED]
         agree = sum(outcome.verdict == FOLLOWS for _, outcome in asked)
         flips = [
-            f"{setting.title} ({measured_text(outcome)})"
+            f"{setting.group}: {setting.title} ({measured_text(outcome)})"
             for setting, outcome in asked
             if outcome.verdict != base.verdict
         ]
