@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.sweep.work import Done, Task, Trouble, work
+from crisp_loop.tools.processes import end_all_processes
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -96,6 +97,7 @@ class LocalPool:
     def close(self) -> None:
         """Kill all workers; what they were doing is done again some day."""
         for worker in (*self._idle, *self._busy.values()):
+            # Only Python 3.14 has a public way to end a worker that is at work.
             for process in list((worker._processes or {}).values()):
                 process.kill()
             worker.shutdown(wait=True, cancel_futures=True)
@@ -112,9 +114,10 @@ def _begin(environment: dict[str, str]) -> None:
 
     def follow() -> None:
         wait_for_any([parent.sentinel])
+        end_all_processes()
         os._exit(1)
 
-    # A coordinator that is killed cannot end its workers, so they end themselves.
+    # A coordinator that is killed cannot end its workers, so they end themselves, tools included.
     threading.Thread(target=follow, daemon=True).start()
 
 
