@@ -16,36 +16,25 @@ run) and OUT/accuracy.png from all of them.
 from __future__ import annotations
 
 import argparse
-import copy
 import functools
 import itertools
 import multiprocessing
-import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from pydantic import BaseModel, ConfigDict
 
 from crisp_loop.cli.console import Bars
+from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.files import read_yaml, replacing, validated, write_text
 from crisp_loop.core.progress import Quiet
-from crisp_loop.datasets.registry import load
 from crisp_loop.datasets.split import Dataset
-from crisp_loop.networks.registry import NETWORKS
-from crisp_loop.prune.batches import as_batches
-from crisp_loop.prune.case import load_case
 from crisp_loop.prune.config import PruneConfig
-from crisp_loop.prune.plan import plan_layers
-from crisp_loop.prune.results import layer_reports
-from crisp_loop.prune.training.dense import dense_model
-from crisp_loop.prune.training.prune import prune_model
-from crisp_loop.prune.training.runtime import chosen_runtime
-from crisp_loop.prune.training.task import Task
+from crisp_loop.reproduce.points import Point, Start, prune_point
 
 
 class Series(BaseModel):
@@ -88,7 +77,7 @@ class Protocol(BaseModel):
     """The series that the others are compared with, run by run."""
 
 
-class Point(BaseModel):
+class Run(BaseModel):
     """One pruned network to be."""
 
     model_config = ConfigDict(frozen=True)
@@ -100,7 +89,7 @@ class Point(BaseModel):
 
     @property
     def key(self) -> tuple[str, str, float, int, int]:
-        """What tells it from other points in the table."""
+        """What tells it from other runs in the table."""
         config = PruneConfig.model_validate(self.options)
         return self.series, str(config.nm), config.sparsity, self.draw, self.seed
 
@@ -108,81 +97,49 @@ class Point(BaseModel):
 KEY = ["series", "nm", "kappa", "draw", "seed"]
 
 
-def classes_of(draw: int, classes: int, count: int) -> list[int]:
-    """The user classes of a draw, ascending."""
-    return sorted(np.random.default_rng(draw).permutation(classes)[:count].tolist())
+def point_of(protocol: Protocol, run: Run) -> Point:
+    """What the package measures for a run."""
+    return Point(
+        network=protocol.network,
+        data=protocol.data,
+        user_classes=protocol.user_classes,
+        draw=run.draw,
+        config=PruneConfig.model_validate(run.options),
+    )
 
 
 @functools.lru_cache(maxsize=1)
-def dense_network(
-    network: str, name: str, options: str, out: Path
-) -> tuple[Dataset, torch.nn.Module]:
-    """Data and trained network of one seed; trained once and kept in ``out``."""
-    config = PruneConfig.model_validate_json(options)
+def started(start: str, out: Path) -> tuple[Dataset, torch.nn.Module]:
+    """Data and trained network of a ``Start``, as JSON; trained once and kept in ``out``."""
     torch.set_num_threads(1)
-    data = load(name, config.seed, NETWORKS[network].input_shape)
-    torch.manual_seed(config.seed)
-    path = out / f"dense-{config.seed}.safetensors"
-    runtime = chosen_runtime(config)
-    model, _ = dense_model(
-        network, data, config, path, None, lambda line: None, Quiet(), runtime=runtime
-    )
-    return data, model
+    return Start.model_validate_json(start).trained(out, Quiet())
 
 
-def train_dense(protocol: Protocol, seed: int, out: Path) -> int:
-    """Train the network of one seed."""
-    config = PruneConfig.model_validate(protocol.prune | {"seed": seed})
-    dense_network(protocol.network, protocol.data, config.model_dump_json(), out)
-    return seed
+def train_dense(protocol: Protocol, run: Run, out: Path) -> int:
+    """Train the network that a run starts from."""
+    started(point_of(protocol, run).start.model_dump_json(), out)
+    return run.seed
 
 
-def measure(protocol: Protocol, point: Point, out: Path) -> dict[str, Any]:
+def measure(protocol: Protocol, run: Run, out: Path) -> dict[str, Any]:
     """Prune one network and measure it."""
-    shared = PruneConfig.model_validate(protocol.prune | {"seed": point.seed})
-    data, dense = dense_network(protocol.network, protocol.data, shared.model_dump_json(), out)
-    config = PruneConfig.model_validate(point.options)
-    classes = classes_of(point.draw, len(data.classes), protocol.user_classes)
-    case = load_case(protocol.network, protocol.data, classes, config, data)
-    plan = plan_layers(case.table, config)
-    started = time.perf_counter()
-    model = copy.deepcopy(dense)
-    torch.manual_seed(config.seed)
-    outcome = prune_model(
-        Task(
-            model=model,
-            batches=as_batches(case.train, config.batch_size, config.seed),
-            plan=plan,
-            config=config,
-            runtime=chosen_runtime(config),
-            name=protocol.network,
-        )
-    )
-    seconds = time.perf_counter() - started
-    reports = layer_reports(plan, outcome.masks)
-    layers = list(zip(reports, case.table.layers, strict=True))
-    prunable = sum(layer.weights for layer in plan.prunable)
-    zeros = sum(layer.weights - report.nnz for report, layer in layers)
-    kept = sum(report.nnz * layer.N for report, layer in layers)
-    scores = case.scores(model)
+    point = point_of(protocol, run)
+    found, _ = prune_point(point, *started(point.start.model_dump_json(), out))
+    if found.left_out:
+        raise CrispLoopError(found.left_out)
     return {
-        **dict(zip(KEY, point.key, strict=True)),
-        "classes": " ".join(map(str, classes)),
-        "sparsity": zeros / prunable if prunable else 0.0,
-        "macs_ratio": kept / sum(layer.macs for _, layer in layers),
-        "test_samples": scores.test.samples,
-        "test_top1": scores.test.top1,
-        "test_top1_among_user_classes": scores.test.top1_among_user_classes,
-        "val_top1": scores.val.top1,
-        "seconds": round(seconds, 1),
+        **dict(zip(KEY, run.key, strict=True)),
+        "classes": " ".join(map(str, found.classes)),
+        **found.model_dump(exclude={"classes", "left_out", "flops_ratio", "seconds"}),
+        "seconds": round(found.seconds, 1),
     }
 
 
-def all_points(protocol: Protocol) -> list[Point]:
-    """Every point, seed by seed, so that a process rarely changes its data."""
+def all_runs(protocol: Protocol) -> list[Run]:
+    """Every run, seed by seed, so that a process rarely changes its data."""
     return [
-        Point(series=series.name, options=protocol.prune | options | {"seed": seed}, draw=draw,
-              seed=seed)
+        Run(series=series.name, options=protocol.prune | options | {"seed": seed}, draw=draw,
+            seed=seed)
         for seed in range(protocol.seeds)
         for draw in range(protocol.draws)
         for series in protocol.series
@@ -195,15 +152,15 @@ def sweep(protocol: Protocol, out: Path, jobs: int) -> pd.DataFrame:
     file = out / "points.csv"
     table = pd.read_csv(file) if file.is_file() else pd.DataFrame(columns=pd.Index(KEY))
     known = {tuple(row) for row in table[KEY].itertuples(index=False)}
-    todo = [point for point in all_points(protocol) if point.key not in known]
+    todo = [run for run in all_runs(protocol) if run.key not in known]
     bars = Bars()
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
-        seeds = sorted({point.seed for point in todo})
-        trainings = [pool.submit(train_dense, protocol, seed, out) for seed in seeds]
+        first = {run.seed: run for run in reversed(todo)}
+        trainings = [pool.submit(train_dense, protocol, run, out) for run in first.values()]
         for done in bars.track(as_completed(trainings), "Dense networks", len(trainings)):
             done.result()
-        work = [pool.submit(measure, protocol, point, out) for point in todo]
+        work = [pool.submit(measure, protocol, run, out) for run in todo]
         for done in bars.track(as_completed(work), "Pruned networks", len(work)):
             row = pd.DataFrame([done.result()])
             table = row if table.empty else pd.concat([table, row], ignore_index=True)

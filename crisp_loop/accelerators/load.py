@@ -45,8 +45,16 @@ class DesignFile:
         Raises:
             CrispLoopError: a field that is missing, unknown or cannot hold its value.
         """
-        data = changed(self.data, changes, self.where) if changes else self.data
+        data = self.changed(changes).data if changes else self.data
         return priced(validated(data, Accelerator, self.where), self.where)
+
+    def changed(self, changes: Mapping[str, Any]) -> DesignFile:
+        """The file with the fields at the paths of ``changes`` set to their values.
+
+        Raises:
+            InputError: a path that leads nowhere.
+        """
+        return DesignFile(self.where, changed(self.data, changes, self.where))
 
 
 def read_design(name: str) -> DesignFile:
@@ -65,20 +73,6 @@ def read_design(name: str) -> DesignFile:
         )
     where = f"arch/{name}.yaml"
     return DesignFile(where, _completed(_shipped(name), where))
-
-
-def with_changes(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """What an arch file says that is the design ``name`` with ``changes``; it keeps its name.
-
-    Raises:
-        CrispLoopError: as :func:`load_accelerator`.
-    """
-    design = load_accelerator(name, changes)
-    if name in available():
-        return {"like": name, "name": design.name, "set": dict(changes)}
-    data = read_yaml(Path(name), "accelerator file")
-    kept = {path: value for path, value in data.get("set", {}).items() if path not in changes}
-    return data | {"set": kept | dict(changes)}
 
 
 def load_accelerators(names: Sequence[str]) -> list[Accelerator]:

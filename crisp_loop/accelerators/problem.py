@@ -12,6 +12,7 @@ from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.files import sha256
 from crisp_loop.core.gathers import Gather
 from crisp_loop.core.gemm import Gemm
+from crisp_loop.core.loops import LoopNest
 from crisp_loop.core.pattern import NM, blocks_over
 
 
@@ -135,6 +136,29 @@ def problem_for(accelerator: Accelerator, gemm: Gemm, exact: bool = False) -> Pr
         cycle_correction=_lane_correction(accelerator.lane_quantisation, densities),
         gather=gather,
     )
+
+
+def check_nest(accelerator: Accelerator, problem: Problem, nest: LoopNest) -> None:
+    """Refuse a mapping that was not made for this problem on this design.
+
+    Raises:
+        CrispLoopError: its slots are not those of the dataflow, or its factors do not multiply to
+            the problem's bounds (N may be more: columns are added).
+    """
+    slots = [(slot.level, slot.kind) for slot in accelerator.dataflow]
+    if [(loops.level, loops.kind) for loops in nest.loops] != slots:
+        raise CrispLoopError(
+            f"mapping/{accelerator.name}.yaml: the mapping of {problem.key} has other slots than"
+            f" the dataflow, {', '.join(f'{level} {kind}' for level, kind in slots)}; run the"
+            " mapping stage again."
+        )
+    for dimension, bound in problem.bounds.items():
+        made = nest.bound(dimension)
+        if made < bound or (made > bound and dimension != "N"):
+            raise CrispLoopError(
+                f"mapping/{accelerator.name}.yaml: the mapping of {problem.key} has {dimension}"
+                f" {made} times, not {bound}; run the mapping stage again."
+            )
 
 
 def _mode_for(accelerator: Accelerator, gemm: Gemm) -> Mode:

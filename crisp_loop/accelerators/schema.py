@@ -225,7 +225,7 @@ class LaneQuantisation(_Part):
     steps instead of fragment * d / step (DSTC, Wang et al., ISCA 2021, section 4).
     """
 
-    fragment: PositiveInt
+    fragment: Annotated[int, Field(ge=1, le=512)]
     steps: dict[Literal["A", "B"], PositiveInt]
 
 

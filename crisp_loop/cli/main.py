@@ -19,6 +19,7 @@ from crisp_loop.cli.tables import (
     packing_table,
     pruning_table,
 )
+from crisp_loop.core.files import is_file
 
 if TYPE_CHECKING:
     from crisp_loop.pipeline import Experiment
@@ -645,6 +646,88 @@ def sweep(
 
 @app.command()
 @told_in_one_sentence
+def pareto(
+    experiment: ExperimentFile = None,
+    model: Model = None,
+    data: Data = None,
+    weights: Weights = None,
+    classes: Classes = None,
+    nm: Annotated[
+        str | None,
+        typer.Option("--nm", metavar="LIST", help="N:M patterns. \\[default: 1:4,2:4,3:4]"),
+    ] = None,
+    block: Annotated[
+        str | None,
+        typer.Option("--block", "-B", metavar="LIST", help="Block sides. \\[default: 16,32]"),
+    ] = None,
+    sparsity: Annotated[
+        str | None,
+        typer.Option("--sparsity", "-s", metavar="LIST", help="\\[default: 0.8,0.9,0.95]"),
+    ] = None,
+    accelerators: Annotated[
+        str | None,
+        typer.Option(
+            "--accelerator",
+            "-a",
+            metavar="NAMES",
+            help="Designs. \\[default: nvidia-stc,dstc,crisp-stc]",
+        ),
+    ] = None,
+    cost: Annotated[
+        str | None,
+        typer.Option(
+            "--cost", metavar="NAME", help="Against accuracy: edp, cycles, energy. \\[default: edp]"
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option("--seeds", metavar="N", help="Prunings to average over. \\[default: 1]"),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", "-j", metavar="N", min=1, help="\\[default: all cores]"),
+    ] = None,
+    out_dir: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Results.")] = Path(
+        "runs/pareto"
+    ),
+) -> None:
+    """Prune at many patterns, and find those that no other beats in accuracy and cost.
+
+    Every combination of patterns, block sides and sparsities is pruned and priced on the designs;
+    what was pruned before is taken from there. The experiment says everything else.
+
+    crisp-loop pareto --nm 2:4,1:4 --sparsity 0.8,0.9,0.95 --seeds 3 --cost energy
+    """
+    from crisp_loop.cli.tables import pareto_table
+    from crisp_loop.core.files import read_yaml
+    from crisp_loop.pareto import find_pareto, pareto_request
+    from crisp_loop.sweep import SweepOptions
+
+    base = read_yaml(experiment, "experiment file") if experiment else {}
+    if not isinstance(base, dict):
+        fail(f"{experiment} holds no experiment; expected keys such as network, prune.")
+    base = {key: value for key, value in base.items() if key not in ("name", "accelerators")}
+    ids = _listed(classes)
+    base |= _given({"network": model, "data": data, "weights": weights, "user_classes": ids})
+    given = {
+        "nm": _listed(nm),
+        "block": _listed(block),
+        "sparsity": _listed(sparsity),
+        "accelerators": _listed(accelerators),
+        "cost": cost,
+        "seeds": seeds,
+        "experiment": base,
+    }
+    request = pareto_request(_given(given))
+    options = SweepOptions(**_given({"workers": workers}))
+    found = find_pareto(request, _directory(out_dir, ""), options, Bars())
+    out.print(pareto_table(found))
+    for path in found.files:
+        out.print(f"  {path}", style="dim", highlight=False)
+
+
+@app.command()
+@told_in_one_sentence
 def report(
     results: Annotated[
         Path, typer.Argument(metavar="RESULTS", help="A run's directory, or its results.csv.")
@@ -671,9 +754,9 @@ def report(
 
     written = None if as_format is None else text_format(as_format)
     run = RunDirectory(results)
-    if results.is_file():
+    if is_file(results):
         found = report_of_table(results)
-    elif run.manifest.is_file() and run.evaluations.is_file():
+    elif is_file(run.manifest) and is_file(run.evaluations):
         found = report_run(run)
     else:
         fail(f"{results} is no run's directory; expected specs/manifest.json and cost/ in it.")
@@ -731,6 +814,95 @@ def compare(
     if out_file is not None:
         write_comparison(comparison, out_file)
         out.print(f"  {out_file}", style="dim", highlight=False)
+
+
+@app.command()
+@told_in_one_sentence
+def reproduce(
+    figures: Annotated[
+        list[str],
+        typer.Argument(metavar="FIGURE...", help="fig1, fig2, fig3, fig4, fig7, fig8, or all."),
+    ],
+    scale: Annotated[
+        str,
+        typer.Option(
+            "--scale",
+            metavar="SCALE",
+            help="ci: digits and small networks, minutes. mid: a small network on --data."
+            " full: the paper's networks, with --data and --weights.",
+        ),
+    ] = "ci",
+    data: Annotated[
+        str | None,
+        typer.Option(
+            "--data",
+            metavar="DATA",
+            help="cifar10:PATH, cifar100:PATH or folder:PATH. \\[default: digits at ci]",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAMES",
+            help="Networks instead of the scale's, comma-separated; Fig. 3 takes the first.",
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights",
+            metavar="PATH",
+            help="Trained weights: a directory with a NETWORK.pth or .safetensors for each network,"
+            " or a file for one.",
+        ),
+    ] = None,
+    resize_head: Annotated[
+        bool,
+        typer.Option(
+            "--resize-head", help="Start a new head where the weights have other classes."
+        ),
+    ] = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option("--seeds", metavar="RUNS", help="Runs to average. \\[default: 3; 5 at full]"),
+    ] = None,
+    out_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", metavar="DIR", help="Results. \\[default: runs/reproduce-SCALE]"
+        ),
+    ] = None,
+) -> None:
+    """Measure figures of the CRISP paper again, and say how far they are from it.
+
+    Each figure leaves a table (CSV), a picture (SVG and PNG) and a page (Markdown) with the paper's
+    claims beside what was measured; reproduce.md lists them all. Claims follow, do not follow, or
+    cannot be judged at the scale. The same command goes on where it was stopped.
+
+    fig1: models at N:M ratios. fig2: sparsity of each layer. fig3: CRISP against block pruning.
+    fig4: metadata of formats. fig7: accuracy and FLOPs over the number of user classes. fig8:
+    speed-up and energy of the designs.
+
+    crisp-loop reproduce fig7
+
+    crisp-loop reproduce fig3 --scale mid --data cifar10:cifar-10-batches-py
+
+    crisp-loop reproduce all --scale full --data folder:imagenet-subset --weights weights/
+    """
+    from crisp_loop.cli.reproduced import outcomes_table
+    from crisp_loop.reproduce.run import reproduce as measure
+    from crisp_loop.reproduce.scale import scale_of
+
+    options = {"name": scale, "data": data, "networks": _listed(model), "seeds": seeds}
+    options |= {"weights": str(weights) if weights else None, "resize_head": resize_head}
+    target = _directory(out_dir, f"reproduce-{scale}")
+    done = measure(figures, scale_of(_given(options)), target, Bars())
+    out.print(outcomes_table(done))
+    for each in done:
+        for file in each.files:
+            out.print(f"  {file}", style="dim", highlight=False)
 
 
 @app.command()
@@ -812,7 +984,7 @@ def _changes(given: list[str] | None) -> dict[str, Any] | None:
 def _directory(out_dir: Path | None, name: str) -> Path:
     """Where results go; refused before any work when a file stands there."""
     target = out_dir or Path("runs") / name
-    if target.exists() and not target.is_dir():
+    if is_file(target):
         fail(f"--out: {target} is a file; expected a directory for the results.")
     return target
 

@@ -16,6 +16,7 @@ from crisp_loop.core.layers import LayerTable
 if TYPE_CHECKING:
     from crisp_loop.cost.doctor import Finding
     from crisp_loop.pack.run import PackSummary
+    from crisp_loop.pareto import Pareto
     from crisp_loop.prune.config import PruneConfig
     from crisp_loop.prune.reprune import RepruneSummary
     from crisp_loop.prune.results import PruneSummary
@@ -151,6 +152,16 @@ def packing_table(summary: PackSummary) -> Table:
     ):
         table.add_row(name, f"{summary.total(column):,}")
     table.caption = f"{len(summary.layers)} layers; each one: {summary.storage}"
+    return table
+
+
+def pareto_table(found: Pareto) -> Table:
+    """The choices on a front."""
+    grid = found.front
+    table = plain_table(*(head.title for head in grid.heads))
+    for row in grid.rows:
+        table.add_row(*(cell.shown for cell in row))
+    table.caption = f"dense: {found.dense_accuracy:.1%}"
     return table
 
 

@@ -7,6 +7,9 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
+from crisp_loop.core.bounded import Amount, Count, Rows
+from crisp_loop.core.names import Name
+
 
 class _Form:
     """Read from files through pydantic; made by the engines without its checks, for their speed."""
@@ -18,10 +21,10 @@ class _Form:
 class Accesses(_Form):
     """Scalar accesses of one kind (reads, fills or updates), per instance."""
 
-    algorithmic: int = 0
-    actual: int = 0
-    gated: int = 0
-    skipped: int = 0
+    algorithmic: Count = 0
+    actual: Count = 0
+    gated: Count = 0
+    skipped: Count = 0
 
 
 @dataclass(frozen=True)
@@ -31,18 +34,18 @@ class FormatAccesses(_Form):
     Each entry is (metadata words, payload words), as timeloop-model prints them.
     """
 
-    ranks: tuple[tuple[int, int], ...] = ()
+    ranks: Rows[tuple[Count, Count]] = ()
 
 
 @dataclass(frozen=True)
 class TensorStats(_Form):
     """One tensor (A, B or Z) at one storage level."""
 
-    tile_shape: int
+    tile_shape: Count
     """Elements of the dense tile."""
-    utilized_capacity: int
+    utilized_capacity: Count
     """Data words stored at most."""
-    instances: float
+    instances: Amount
     """Utilised instances, average."""
     reads: Accesses
     fills: Accesses
@@ -50,8 +53,8 @@ class TensorStats(_Form):
     format_reads: FormatAccesses
     format_fills: FormatAccesses
     format_updates: FormatAccesses
-    temporal_reductions: int
-    energy_pJ: float
+    temporal_reductions: Count
+    energy_pJ: Amount
     """Over all instances, leakage excluded."""
 
 
@@ -59,27 +62,27 @@ class TensorStats(_Form):
 class LevelStats(_Form):
     """One storage level."""
 
-    name: str
-    cycles: int
-    throttling: float
+    name: Name
+    cycles: Count
+    throttling: Amount
     """Share of full speed that this level's bandwidth allows; 1.0 when it does not bind."""
     tensors: dict[str, TensorStats]
-    energy_pJ: float
+    energy_pJ: Amount
 
 
 @dataclass(frozen=True)
 class ComputeStats(_Form):
     """The arithmetic level."""
 
-    name: str
-    instances: int
-    utilized_instances: float
-    cycles: int
-    algorithmic: int
-    actual: int
-    gated: int
-    skipped: int
-    energy_pJ: float
+    name: Name
+    instances: Count
+    utilized_instances: Amount
+    cycles: Count
+    algorithmic: Count
+    actual: Count
+    gated: Count
+    skipped: Count
+    energy_pJ: Amount
 
 
 @dataclass(frozen=True)
@@ -90,13 +93,13 @@ class Evaluation(_Form):
     """The spec's file or directory."""
     engine: str
     engine_version: str
-    cycles: int
+    cycles: Count
     """Of the whole problem: the slowest level's, as timeloop-model counts them."""
-    energy_uJ: float
-    utilization: float
+    energy_uJ: Amount
+    utilization: Amount
     """Timeloop's figure: (actual + gated computes) / (cycles * instances), 0 to 1."""
     compute: ComputeStats
-    levels: tuple[LevelStats, ...]
+    levels: Rows[LevelStats]
     """Innermost first."""
 
     @property
@@ -119,4 +122,4 @@ class Evaluations(_Form):
 
     engine: str
     engine_version: str
-    evaluations: tuple[Evaluation, ...]
+    evaluations: Rows[Evaluation]

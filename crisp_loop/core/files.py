@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,96 +14,52 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from crisp_loop.core.errors import CrispLoopError, InputError
+from crisp_loop.core.safe_yaml import LONGEST_TEXT, Dumper, Loader
 
 T = TypeVar("T")
 
-
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Safe YAML loader in the manner of YAML 1.2.
-
-    YAML 1.1 reads ``2:4`` as the base-60 integer 124 and ``no`` as False; both are
-    traps in files that hold N:M patterns and names. Duplicate keys are refused.
-    """
+TEXT_LIMIT = 512 * 2**20
+"""Characters of a text file; the evaluations of a large network have some ten million."""
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789")
-)
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"^(?:[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
-        r"|[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
-    ),
-    list("-+0123456789."),
-)
+MOST_MISTAKES = 1000
+"""Mistakes in a file that are told apart; pydantic lists them all."""
 
 
-def _construct_mapping(loader: Any, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-    loader.flatten_mapping(node)
-    seen: set[object] = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        try:
-            fresh = key not in seen
-        except TypeError:
-            raise yaml.constructor.ConstructorError(
-                None, None, "keys must be plain values", key_node.start_mark
-            ) from None
-        if not fresh:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"duplicate key {key!r}", key_node.start_mark
-            )
-        seen.add(key)
-    return yaml.constructor.SafeConstructor.construct_mapping(loader, node, deep=deep)
+def is_file(path: Path) -> bool:
+    """Whether ``path`` is a file, also where no file can be called so: pathlib raises there."""
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long, a directory that may not be entered
+        return False
 
 
-def _construct_int(loader: Any, node: yaml.ScalarNode) -> int:
-    return int(loader.construct_scalar(node))
-
-
-def _construct_yaml_map(loader: Any, node: yaml.MappingNode) -> Iterator[dict[Any, Any]]:
-    data: dict[Any, Any] = {}
-    yield data
-    data.update(_construct_mapping(loader, node))
-
-
-_Loader.add_constructor("tag:yaml.org,2002:map", _construct_yaml_map)
-_Loader.add_constructor("tag:yaml.org,2002:int", _construct_int)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes what either YAML 1.1 or our reader would take for a number or a boolean."""
-
-
-_Dumper.yaml_implicit_resolvers = {
-    first: [
-        *yaml.SafeLoader.yaml_implicit_resolvers.get(first, []),
-        *_Loader.yaml_implicit_resolvers.get(first, []),
-    ]
-    for first in {*yaml.SafeLoader.yaml_implicit_resolvers, *_Loader.yaml_implicit_resolvers}
-}
+def is_directory(path: Path) -> bool:
+    """Whether ``path`` is a directory; see :func:`is_file`."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def read_text(path: Path, what: str = "file") -> str:
     """Text of ``path``; one sentence when it is missing, a directory, or not UTF-8."""
-    if not path.exists():
-        raise CrispLoopError(f"{path}: no such {what}.")
-    if path.is_dir():
-        raise CrispLoopError(f"{path} is a directory; expected {_a(what)}.")
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8") as file:
+            text = file.read(TEXT_LIMIT + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise CrispLoopError(f"{path}: no such {what}.") from None
+    except IsADirectoryError:
+        raise CrispLoopError(f"{path} is a directory; expected {_a(what)}.") from None
     except UnicodeDecodeError:
         raise CrispLoopError(f"{path} is not UTF-8 text; expected {_a(what)}.") from None
+    except ValueError:  # a NUL, or half of a character
+        raise CrispLoopError(f"{path}: no {what} can be called so.") from None
     except OSError as error:
         raise CrispLoopError(f"{path} cannot be read: {error.strerror or error}.") from None
+    if len(text) > TEXT_LIMIT:
+        raise CrispLoopError(f"{path} is larger than the {TEXT_LIMIT >> 20} MiB of any {what}.")
+    return text
 
 
 def _a(noun: str) -> str:
@@ -112,16 +67,21 @@ def _a(noun: str) -> str:
 
 
 def parse_yaml(text: str, where: Path | str) -> Any:
-    """Parse YAML text (YAML 1.2 scalars, no duplicate keys, safe types only)."""
+    """Parse YAML text: YAML 1.2 scalars, no duplicate keys, plain data within limits.
+
+    See :mod:`crisp_loop.core.safe_yaml`.
+    """
+    if len(text) > LONGEST_TEXT:
+        raise CrispLoopError(f"{where} is longer than the {LONGEST_TEXT >> 20} MiB of any YAML.")
     try:
-        return yaml.load(text, Loader=_Loader)
+        return yaml.load(text, Loader=Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = error.problem or error.context or "unreadable"
         raise CrispLoopError(f"{where} is not valid YAML{line}: {problem}.") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        first_line = str(error).splitlines()[0] if str(error) else "nested too deeply"
+    except (yaml.YAMLError, UnicodeEncodeError) as error:
+        first_line = (str(error).splitlines() or ["unreadable"])[0]
         raise CrispLoopError(f"{where} is not valid YAML: {first_line}.") from None
 
 
@@ -132,12 +92,14 @@ def read_yaml(path: Path, what: str = "YAML file") -> Any:
 
 def dump_yaml(data: Any) -> str:
     """YAML text of plain data, keys in the given order."""
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, width=120, default_flow_style=None)
+    return yaml.dump(data, Dumper=Dumper, sort_keys=False, width=120, default_flow_style=None)
 
 
-def _one_sentence(error: ValidationError, as_type: Any, where: Path | str) -> InputError:
+def input_error(error: ValidationError, as_type: Any, where: Path | str) -> InputError:
     """The first problem that pydantic found, naming field, value and what would be right."""
-    problem = error.errors(include_url=False)[0]
+    if (mistakes := error.error_count()) > MOST_MISTAKES:
+        return InputError(where, "", f"{mistakes} values", "it is no file of this kind")
+    problem = error.errors(include_url=False, include_context=False)[0]
     location = problem["loc"]
     field = ".".join(str(part) for part in location)
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
@@ -176,7 +138,7 @@ def validated(data: Any, as_type: type[T], where: Path | str) -> T:
     try:
         return TypeAdapter(as_type).validate_python(data)
     except ValidationError as error:
-        raise _one_sentence(error, as_type, where) from None
+        raise input_error(error, as_type, where) from None
 
 
 def read_json(path: Path, as_type: type[T], what: str = "JSON file") -> T:
@@ -185,7 +147,7 @@ def read_json(path: Path, as_type: type[T], what: str = "JSON file") -> T:
     try:
         return TypeAdapter(as_type).validate_json(text)
     except ValidationError as error:
-        raise _one_sentence(error, as_type, path) from None
+        raise input_error(error, as_type, path) from None
 
 
 def write_json(path: Path, data: Any) -> None:

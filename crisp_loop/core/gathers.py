@@ -15,6 +15,7 @@ import numpy.typing as npt
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as validated_dataclass
 
+from crisp_loop.core.bounded import Count, Rows
 from crisp_loop.core.errors import InputError
 from crisp_loop.core.files import read_json
 
@@ -59,7 +60,7 @@ class Gather:
 class GatherFile:
     """A :class:`Gather` as the file ``gather.json`` holds it."""
 
-    indices: tuple[tuple[int, ...], ...]
+    indices: Rows[Rows[Count]]
     """A row a block-row, all equally long."""
     tensor: str = "B"
     rows: str = "R"

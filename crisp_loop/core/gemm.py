@@ -7,7 +7,9 @@ from typing import Literal
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
-from crisp_loop.core.pattern import NM
+from crisp_loop.core.bounded import Count, Rows, Share, Size
+from crisp_loop.core.names import Label, Name
+from crisp_loop.core.pattern import NM, blocks_over
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -21,23 +23,29 @@ class WeightSparsity:
     """
 
     form: Literal["dense", "nm", "hybrid", "unstructured"]
-    nnz: int
+    nnz: Count
     """Weights kept, exactly."""
-    density: float
+    density: Share
     """nnz / (S * K)."""
     nm: NM | None = None
-    block: int | None = None
+    block: Size | None = None
     """B; None unless hybrid."""
-    kept_blocks: int | None = None
+    kept_blocks: Size | None = None
     """K'/B, equal for all block-rows; None unless hybrid."""
-    touched_blocks: int | None = None
+    touched_blocks: Size | None = None
     """Distinct input blocks that any block-row reads (the union of indices); None unless hybrid."""
-    block_indices: tuple[tuple[int, ...], ...] | None = None
+    block_indices: Rows[Rows[Count]] | None = None
     """A row a block-row: the input blocks that it reads, ascending; None unless hybrid, or where
     block-rows keep different numbers of them."""
     note: str = ""
     """Why a layer stayed dense, or what of its mask was approximated and by how much; empty where
     this is exactly what was asked for."""
+
+    def __post_init__(self) -> None:
+        needed = {"nm": ("nm",), "hybrid": ("nm", "block", "kept_blocks")}.get(self.form, ())
+        for name in needed:
+            if getattr(self, name) is None:
+                raise ValueError(f"weights of form {self.form} need {name}")
 
 
 def dense(weights: int, note: str = "") -> WeightSparsity:
@@ -52,16 +60,24 @@ class Gemm:
     A is the weights; in a product of activations it is the first of them, and dense.
     """
 
-    layer: str
-    groups: int
-    M: int
+    layer: Name
+    groups: Size
+    M: Size
     """Rows of A per group: S / groups."""
-    K: int
-    N: int
+    K: Size
+    N: Size
     """P * Q * batch."""
     weight: WeightSparsity
-    activation_density: float = 1.0
+    activation_density: Share = 1.0
     """Share of non-zero activations, used by designs that skip them."""
+
+    def __post_init__(self) -> None:
+        if not self.weight.density or not self.activation_density:
+            raise ValueError("a layer without any weight or activation has nothing to compute")
+        indices = self.weight.block_indices
+        blocks = blocks_over(self.K, self.weight.block or 1)
+        if indices and any(row and max(row) >= blocks for row in indices):
+            raise ValueError(f"block_indices name blocks beyond the {blocks} of K = {self.K}")
 
     @property
     def macs(self) -> int:
@@ -73,11 +89,11 @@ class Gemm:
 class Workload:
     """The GEMMs of one network under one pattern."""
 
-    model: str
+    model: Label
     nm: NM
-    block: int
-    sparsity: float
+    block: Size
+    sparsity: Share
     """Sparsity over the weights of all conv and linear layers, exactly."""
     masks: str
     """Where the masks came from: a file's name, or ``drawn (seed N)``."""
-    gemms: tuple[Gemm, ...]
+    gemms: Rows[Gemm]

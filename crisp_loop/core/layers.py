@@ -9,11 +9,13 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from crisp_loop.core.bounded import Count, Rows, Size
+from crisp_loop.core.names import Label, Name
+
 STEM, HEAD = "stem", "head"
 
-Size = Annotated[int, Field(ge=1)]
 Sizes = Annotated[tuple[Size, ...], Field(min_length=1, max_length=3)]
-Margins = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, max_length=3)]
+Margins = Annotated[tuple[Count, ...], Field(min_length=1, max_length=3)]
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -29,7 +31,7 @@ class Layer:
     of its own: it is several plain ones (:mod:`crisp_loop.core.transposed`).
     """
 
-    name: str
+    name: Name
     """Qualified module name, such as ``layer1.0.conv2``."""
     kind: Literal["conv", "linear", "matmul"]
     in_channels: Size
@@ -105,11 +107,11 @@ class Layer:
 class LayerTable:
     """The matrix products of one network in execution order."""
 
-    model: str
-    parameters: int
+    model: Label
+    parameters: Count
     """All parameters of the network, biases and norms included; the weights alone where only the
     layers are known."""
-    layers: tuple[Layer, ...]
+    layers: Rows[Layer]
 
 
 def roles(table: LayerTable) -> dict[str, str]:

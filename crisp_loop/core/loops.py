@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from pydantic import ConfigDict
@@ -64,9 +65,10 @@ class LoopNest:
             for word in words[2:-2]:
                 if word == "-":
                     continue
-                if word[0] not in factors or not word[1:].isdigit() or int(word[1:]) < 1:
+                match = re.fullmatch(r"([A-Z])([1-9][0-9]{0,17})", word)
+                if not match or match[1] not in factors:
                     raise ValueError(f"{line!r}: factor {word!r} is no dimension and bound")
-                factors[word[0]] = int(word[1:])
+                factors[match[1]] = int(match[2])
             if sorted(words[-1]) != sorted(DIMENSIONS):
                 raise ValueError(f"{line!r}: order must hold each of {''.join(DIMENSIONS)} once")
             kind: Kind = "temporal" if words[1] == "temporal" else "spatial"

@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from crisp_loop.core.errors import CrispLoopError, InputError
-from crisp_loop.core.files import parse_yaml, replacing, validated
+from crisp_loop.core.files import is_directory, is_file, parse_yaml, replacing, validated
 from crisp_loop.core.gemm import WeightSparsity
 from crisp_loop.core.pattern import NM, NMField, blocks_over
 
@@ -149,8 +149,8 @@ def save_masks(path: Path | str, masks: Masks) -> None:
 def load_masks(path: Path | str) -> Masks:
     """Read a mask file; one sentence when it is missing, foreign or damaged."""
     path = Path(path)
-    if not path.is_file():
-        what = "is a directory" if path.is_dir() else "does not exist"
+    if not is_file(path):
+        what = "is a directory" if is_directory(path) else "does not exist"
         raise CrispLoopError(f"{path} {what}; expected a mask file (.safetensors).")
     try:
         with safe_open(path, framework="numpy") as file:

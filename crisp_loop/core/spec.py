@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from crisp_loop.core.errors import CrispLoopError
-from crisp_loop.core.files import parse_yaml, read_text
+from crisp_loop.core.files import is_directory, is_file, parse_yaml, read_text
 from crisp_loop.core.gathers import GATHER_FILE, Gather, read_gather
 
 REQUIRED = ("architecture", "problem", "mapping", "ERT")
@@ -44,9 +44,9 @@ def load_spec(path: Path) -> Spec:
     Raises:
         CrispLoopError: a missing or repeated section, an unknown one, unreadable YAML.
     """
-    if not path.exists():
+    if not is_file(path) and not is_directory(path):
         raise CrispLoopError(f"{path}: no such spec; expected a YAML file or a directory of them.")
-    files = tuple(sorted(path.glob("*.yaml"))) if path.is_dir() else (path,)
+    files = tuple(sorted(path.glob("*.yaml"))) if is_directory(path) else (path,)
     if not files:
         raise CrispLoopError(f"{path} holds no .yaml files; expected the sections of a spec.")
     sections: dict[str, Any] = {}
@@ -69,5 +69,5 @@ def load_spec(path: Path) -> Spec:
     if missing:
         raise CrispLoopError(f"{path} lacks the section {missing[0]!r}; a spec needs it.")
     gather = path / GATHER_FILE
-    gathers = (read_gather(gather),) if path.is_dir() and gather.is_file() else ()
+    gathers = (read_gather(gather),) if is_directory(path) and is_file(gather) else ()
     return Spec(str(path), sections, files, gathers, homes)

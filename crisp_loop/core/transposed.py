@@ -11,9 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from math import gcd
+from math import gcd, prod
 
 from crisp_loop.core.layers import Layer
+from crisp_loop.core.pattern import blocks_over
+
+MOST_PHASES = 4096
+"""Plain convolutions that a transposed one may consist of; strides of 2 make 4 or 8."""
 
 
 def output_size(
@@ -47,7 +51,12 @@ def phases(
     A phase without taps (a stride larger than the kernel) holds biases alone and is left out;
     with stride 1 there is one phase, called ``name``. Inputs beyond the map's edge count as zeros,
     like a plain convolution's padding.
+
+    Raises:
+        ValueError: it has more than :data:`MOST_PHASES`.
     """
+    if prod(stride) > MOST_PHASES:
+        raise ValueError(f"strides of {stride} make more than {MOST_PHASES} convolutions")
     sides = [
         _phases_along(*each)
         for each in zip(kernel, stride, padding, dilation, output_size, strict=True)
@@ -82,9 +91,12 @@ def _phases_along(
     kernel: int, stride: int, padding: int, dilation: int, outputs: int
 ) -> list[tuple[int, int]]:
     """(taps, outputs) of each phase along one dimension."""
-    taps, written = [0] * stride, [0] * stride
-    for tap in range(kernel):
-        taps[tap * dilation % stride] += 1
-    for output in range(outputs):
-        written[(output + padding) % stride] += 1
-    return list(zip(taps, written, strict=True))
+    period = stride // gcd(stride, dilation)
+    taps = [0] * stride
+    for first in range(min(kernel, period)):  # of the taps of its phase; the others follow
+        taps[first * dilation % stride] = blocks_over(kernel - first, period)
+    earliest = [(phase - padding) % stride for phase in range(stride)]
+    return [
+        (count, max(0, blocks_over(outputs - output, stride)))
+        for count, output in zip(taps, earliest, strict=True)
+    ]

@@ -30,8 +30,10 @@ _LEVELS = "Buffer and Arithmetic Levels"
 _NETWORKS = "Networks"
 _SUMMARY = "Summary Stats"
 
-_RANK = re.compile(r"\s*Rank (\d+) \(metadata, payload\): \((\d+),\s*(\d+)\)\s*$")
+_RANK = re.compile(r"\s*Rank (\d{1,9}) \(metadata, payload\): \((\d{1,18}),\s*(\d{1,18})\)\s*$")
 _STATISTICS = "    STATS"
+_LARGEST = 1e100
+"""No figure is larger; what is, would overflow a sum."""
 _LEAKAGE = "Leakage energy (total)"
 _TENSOR = re.compile(r" {4}(\S.*):$")
 _LEVEL_NAME = re.compile(r"=== (.+) ===$")
@@ -79,6 +81,8 @@ def parse_stats(
         raise StatsError(f"{where} is not a whole {FILE_NAME}: it has no {missing} level.")
 
     cycles = summary.count("Cycles")
+    if not cycles or not compute.instances:
+        raise StatsError(f"{where} is not a whole {FILE_NAME}: nothing was computed.")
     total_pJ = compute.energy_pJ + sum(level.energy_pJ for level in levels)
     return Evaluation(
         spec=spec,
@@ -265,7 +269,7 @@ class _Block:
             value = float(text.split()[0])
         except (IndexError, ValueError):
             value = math.nan
-        if not math.isfinite(value):
+        if not abs(value) <= _LARGEST:
             raise StatsError(f"{self.where}: {self.what}: {label!r} is {text!r}, not a number.")
         return value
 
@@ -273,7 +277,7 @@ class _Block:
         """The value of ``label`` as a whole number."""
         text = self.text(label)
         words = text.split()
-        if not words or not words[0].isdecimal():
+        if not words or not words[0].isdecimal() or len(words[0]) > 18:
             raise StatsError(f"{self.where}: {self.what}: {label!r} is {text!r}, not a count.")
         return int(words[0])
 

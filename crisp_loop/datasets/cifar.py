@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from crisp_loop.core.errors import CrispLoopError
+from crisp_loop.core.errors import CrispLoopError, shown
+from crisp_loop.core.files import is_directory, is_file
 from crisp_loop.datasets.images import Bytes, normalised, stamp
 from crisp_loop.datasets.pickles import read_batch, texts
 from crisp_loop.datasets.split import Dataset, stratified_rows
@@ -79,16 +80,16 @@ def cifar(layout: Layout, path: Path, name: str, seed: int = 0) -> Dataset:
 
 def cifar_stamp(layout: Layout, path: Path) -> str:
     """What tells one state of the files from another."""
-    states = [(file.name, file.stat()) for file in _files(layout, path)[1] if file.is_file()]
+    states = [(file.name, file.stat()) for file in _files(layout, path)[1] if is_file(file)]
     return stamp((name, state.st_size, state.st_mtime_ns) for name, state in states)
 
 
 def _files(layout: Layout, path: Path) -> tuple[Path, list[Path]]:
     """The folder that holds the batches, and the batches, the test batch last."""
-    if not path.is_dir():
-        what = "is a file" if path.exists() else "does not exist"
+    if not is_directory(path):
+        what = "is a file" if is_file(path) else "does not exist"
         raise CrispLoopError(f"{path} {what}; expected the unpacked folder {layout.folder}.")
-    if (path / layout.folder).is_dir():
+    if is_directory(path / layout.folder):
         path = path / layout.folder
     return path, [path / file for file in (*layout.train, layout.test)]
 
@@ -107,7 +108,7 @@ def _batch(path: Path, layout: Layout) -> Bytes:
     for label in labels:
         if type(label) is not int or not 0 <= label < layout.classes:
             raise CrispLoopError(
-                f"{path} holds the label {label!r}; expected 0 to {layout.classes - 1}."
+                f"{path} holds the label {shown(label)}; expected 0 to {layout.classes - 1}."
             )
     return images.reshape(-1, *SHAPE), np.asarray(labels, dtype=np.int64)
 
@@ -115,7 +116,7 @@ def _batch(path: Path, layout: Layout) -> Bytes:
 def _names(path: Path, layout: Layout) -> tuple[str, ...]:
     """Class names of the meta file; the class ids without one."""
     names: tuple[str, ...] = ()
-    if (path / layout.meta).is_file():
+    if is_file(path / layout.meta):
         names = texts(read_batch(path / layout.meta).get(layout.names))
     if len(names) == layout.classes:
         return names

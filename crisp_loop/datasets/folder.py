@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from crisp_loop.core.errors import CrispLoopError
+from crisp_loop.core.files import is_directory, is_file
 from crisp_loop.datasets.images import Bytes, check_memory, normalised, stamp
 from crisp_loop.datasets.split import Dataset, stratified_rows
 
@@ -93,13 +94,13 @@ def _stamp(entries: Sequence[Entry]) -> str:
 
 def _entries(path: Path) -> list[Entry]:
     """All pictures, ordered by path."""
-    if path.is_dir():
+    if is_directory(path):
         found = _in_directory(path)
-    elif path.is_file() and path.suffix.lower() == ".zip":
+    elif is_file(path) and path.suffix.lower() == ".zip":
         with _archive(path) as archive:
             found = _in_archive(path, archive)
     else:
-        what = "is a file" if path.is_file() else "does not exist"
+        what = "is a file" if is_file(path) else "does not exist"
         raise CrispLoopError(f"{path} {what}; expected a directory or .zip of pictures by class.")
     pictures = [entry for entry in found if _is_picture(entry.parts)]
     if not pictures:
@@ -121,7 +122,7 @@ def _in_directory(path: Path) -> list[Entry]:
     for folder_path, _, files in os.walk(path):
         for file in files:
             whole = Path(folder_path) / file
-            if whole.is_file():
+            if is_file(whole):
                 state = whole.stat()
                 where = whole.relative_to(path).as_posix()
                 found.append(Entry(where, state.st_size, state.st_mtime_ns))
@@ -242,7 +243,7 @@ def _held_out(
 @contextmanager
 def _reader(path: Path) -> Iterator[Callable[[str], bytes]]:
     """A function from a path inside the source to that file's bytes."""
-    if path.is_dir():
+    if is_directory(path):
         try:
             yield lambda where: (path / where).read_bytes()
         except OSError as error:

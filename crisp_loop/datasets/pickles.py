@@ -2,22 +2,36 @@
 
 A pickle is a program that may call any function. Here it can name nothing but the few constructors
 of numpy arrays, and even those are stand-ins that only note their arguments; numpy itself sees
-the finished bytes.
+the finished bytes. Before it runs, its instructions are looked through: those that no CIFAR file
+has are refused, and so is a memo beyond its own length, for which Python would reserve gigabytes.
 """
 
 from __future__ import annotations
 
 import io
 import pickle
+import pickletools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from crisp_loop.core.errors import CrispLoopError
+from crisp_loop.core.files import is_file
 
 SIZE_LIMIT = 512 * 2**20
 """Bytes of one pickle; the largest of CIFAR has 156 million."""
+
+
+_INSTRUCTIONS = frozenset(
+    """PROTO FRAME STOP MARK NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 FLOAT
+    BINFLOAT STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 UNICODE
+    BINUNICODE SHORT_BINUNICODE EMPTY_LIST APPEND APPENDS LIST EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3
+    EMPTY_DICT DICT SETITEM SETITEMS PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET
+    GLOBAL STACK_GLOBAL REDUCE BUILD""".split()  # noqa: SIM905
+)
+"""What pickles of plain data and arrays consist of, in any protocol."""
+_MEMO = ("PUT", "BINPUT", "LONG_BINPUT")
 
 
 class _Type:
@@ -87,8 +101,10 @@ class _Reader(pickle.Unpickler):
         return _Type(code.decode() if isinstance(code, bytes) else str(code))
 
     def _from_buffer(self, data: object, kind: _Type, shape: object, order: object) -> _Array:
+        if not isinstance(data, bytes | bytearray):  # bytes(number) would be as many zeros
+            raise ValueError("expected bytes")
         array = _Array()
-        array.__setstate__((1, shape, kind, order == "F", bytes(data)))  # type: ignore[arg-type]
+        array.__setstate__((1, shape, kind, order == "F", bytes(data)))
         return array
 
     def _encoded(self, text: str, encoding: object) -> bytes:
@@ -103,12 +119,14 @@ def read_batch(path: Path) -> dict[str, Any]:
     Raises:
         CrispLoopError: missing, too large, damaged, or a pickle that asks for anything else.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise CrispLoopError(f"{path} does not exist; expected CIFAR's python version, unpacked.")
     if path.stat().st_size > SIZE_LIMIT:
         raise CrispLoopError(f"{path} is larger than any CIFAR file; expected at most 512 MiB.")
     try:
-        found = _Reader(path.read_bytes(), path).load()
+        data = path.read_bytes()
+        _look_through(data)
+        found = _Reader(data, path).load()
         if not isinstance(found, dict):
             raise TypeError(f"a {type(found).__name__} instead of a dictionary")
         return {_text(key): _plain(value) for key, value in found.items()}
@@ -119,6 +137,15 @@ def read_batch(path: Path) -> dict[str, Any]:
     except Exception as error:  # a damaged pickle can raise anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise CrispLoopError(f"{path} is no readable CIFAR file: {reason}.") from None
+
+
+def _look_through(data: bytes) -> None:
+    """ValueError where an instruction is none of plain data and arrays."""
+    for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+        if opcode.name not in _INSTRUCTIONS:
+            raise ValueError(f"the instruction {opcode.name} has no place in it")
+        if opcode.name in _MEMO and not 0 <= int(argument or 0) <= count:
+            raise ValueError(f"{opcode.name} {argument} reaches beyond its {count} instructions")
 
 
 def _plain(value: object) -> object:

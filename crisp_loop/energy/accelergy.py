@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from crisp_loop.core.errors import CrispLoopError
-from crisp_loop.core.files import parse_yaml, read_text, sha256, write_text
+from crisp_loop.core.files import read_text, read_yaml, sha256, write_text
 
 PROGRAM = "accelergy"
 ERT, ART, SUMMARY = "ERT.yaml", "ART.yaml", "ERT_summary_verbose.yaml"
@@ -158,7 +158,8 @@ def _answer(folder: Path, log: str) -> Answer:
         }
     except (KeyError, TypeError, ValueError, AttributeError):
         raise CrispLoopError(
-            f"{PROGRAM} answered in a form that is unknown here; expected version 0.4."
+            f"{folder} holds an answer of {PROGRAM} in a form that is unknown here; expected"
+            " version 0.4."
         ) from None
     return Answer(energy, area, estimators, log)
 
@@ -175,7 +176,7 @@ def _estimators(estimations: Any) -> Iterator[tuple[str, str]]:
 
 
 def _section(path: Path, name: str) -> Any:
-    return parse_yaml(read_text(path, "table of Accelergy"), path.name)[name]
+    return read_yaml(path, "table of Accelergy")[name]
 
 
 def _bare(name: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from crisp_loop import __version__
 from crisp_loop.core.errors import CrispLoopError
-from crisp_loop.core.files import read_text, write_text
+from crisp_loop.core.files import is_file, read_text, write_text
 from crisp_loop.core.progress import Progress, Quiet
 from crisp_loop.energy import cacti, plan
 from crisp_loop.energy.accelergy import Accelergy
@@ -108,7 +108,7 @@ def _measured(
 
 def _done(unfinished: Path) -> dict[Macro, Figures]:
     """Macros of an earlier call; a line that was cut off is left out."""
-    if not unfinished.exists():
+    if not is_file(unfinished):
         return {}
     done = {}
     text = read_text(unfinished)

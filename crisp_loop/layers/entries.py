@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from math import prod
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from crisp_loop.core.layers import Layer
-from crisp_loop.core.transposed import output_size, phases
+from crisp_loop.core.names import Name
+from crisp_loop.core.transposed import MOST_PHASES, output_size, phases
 
 LARGEST = 2**31 - 1
 Size = Annotated[int, Field(ge=1, le=LARGEST)]
@@ -52,7 +54,7 @@ class LayerEntry(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Annotated[str, Field(min_length=1, max_length=200)]
+    name: Name
     kind: Literal["conv", "conv_transpose", "linear", "matmul"]
     in_channels: Size
     """Over all groups, except in a matmul."""
@@ -94,6 +96,8 @@ class LayerEntry(BaseModel):
                 f"{self.groups} groups do not divide {self.in_channels} and {self.out_channels}"
                 " channels"
             )
+        if self.kind == "conv_transpose" and prod(self._each(self.stride)) > MOST_PHASES:
+            raise ValueError(f"strides that make more than {MOST_PHASES} convolutions")
         made = self._output_size()
         if min(made) < 1:
             raise ValueError(f"the kernel reaches beyond the input: the output would be {made}")

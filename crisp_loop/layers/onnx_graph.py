@@ -12,7 +12,11 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict
+
+from crisp_loop.core.bounded import Count, Size
 from crisp_loop.core.errors import CrispLoopError, InputError
+from crisp_loop.core.files import is_file, validated
 from crisp_loop.core.layers import Layer, LayerTable
 from crisp_loop.core.transposed import phases
 
@@ -34,7 +38,7 @@ def read(path: Path) -> LayerTable:
         raise CrispLoopError(
             f"{path}: reading ONNX files needs the package onnx; pip install 'crisp-loop[onnx]'."
         ) from None
-    if not path.is_file():
+    if not is_file(path):
         raise CrispLoopError(f"{path}: no such layer file.")
     try:
         model = onnx.load(str(path), load_external_data=False)
@@ -52,6 +56,17 @@ def read(path: Path) -> LayerTable:
         layer for index, node in enumerate(model.graph.node) for layer in graph.layers(node, index)
     )
     return LayerTable(model.graph.name or path.stem, sum(each.weights for each in layers), layers)
+
+
+class _Window(BaseModel):
+    """The attributes of a convolution that matter here; one that is not given is empty."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    strides: tuple[Size, ...] = ()
+    dilations: tuple[Size, ...] = ()
+    pads: tuple[Count, ...] = ()
+    group: Size = 1
 
 
 @dataclass
@@ -100,7 +115,8 @@ class _Graph:
         return [self._product(node, name, first, second)]
 
     def _shape(self, node: Any, index: int, of: str = "input") -> Shape:
-        tensor = getattr(node, of)[index]
+        tensors = getattr(node, of)
+        tensor = tensors[index] if index < len(tensors) else ""
         shape = self.shapes.get(tensor)
         if not shape:
             raise InputError(
@@ -112,13 +128,19 @@ class _Graph:
     def _convolution(self, node: Any, name: str) -> list[Layer]:
         given, weight = self._shape(node, 0), self._shape(node, 1)
         made = self._shape(node, 0, "output")
-        options = _attributes(node)
         kernel = weight[2:]
         axes = len(kernel)
-        stride = tuple(options.get("strides", (1,) * axes))
-        dilation = tuple(options.get("dilations", (1,) * axes))
-        padding = tuple(options.get("pads", (0,) * 2 * axes))[:axes]
-        groups = options.get("group", 1)
+        options = validated(_attributes(node), _Window, f"{self.path}: {name}")
+        stride = options.strides or (1,) * axes
+        dilation = options.dilations or (1,) * axes
+        padding = (options.pads or (0,) * axes)[:axes]
+        groups = options.group
+        ranks = [len(each) for each in (given[2:], made[2:], stride, dilation, padding)]
+        if not 1 <= axes <= 3 or set(ranks) != {axes}:
+            raise InputError(
+                self.path, name, weight,
+                "expected a weight, shapes and attributes of one to three spatial dimensions each",
+            )  # fmt: skip
         if node.op_type == "ConvTranspose":
             return phases(
                 name, weight[0], weight[1] * groups, kernel, stride, padding, dilation, groups,
@@ -148,5 +170,7 @@ class _Graph:
 
 
 def _attributes(node: Any) -> dict[str, Any]:
+    """Attributes of a node by name; those that a function would fill in are left out."""
     onnx: Any = import_module("onnx")
-    return {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
+    given = [each for each in node.attribute if not each.ref_attr_name]
+    return {each.name: onnx.helper.get_attribute_value(each) for each in given}

@@ -6,8 +6,10 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from crisp_loop.core.errors import CrispLoopError, InputError
-from crisp_loop.core.files import read_json
+from crisp_loop.core.files import input_error, is_directory, is_file, read_json
 from crisp_loop.core.layers import Layer, LayerTable
 from crisp_loop.layers import csv_list, onnx_graph, timeloop_problem, yaml_list
 
@@ -32,7 +34,10 @@ def read_layers(path: Path) -> LayerTable:
         CrispLoopError: no such file, a kind that is unknown, or a value that cannot be used; the
             message names file and field.
     """
-    table = _read(path)
+    try:
+        table = _read(path)
+    except ValidationError as error:  # a layer that the rest of the package could not take
+        raise input_error(error, Layer, path) from None
     seen: set[str] = set()
     for layer in table.layers:
         if layer.name in seen:
@@ -48,7 +53,7 @@ def read_layers(path: Path) -> LayerTable:
 
 
 def _read(path: Path) -> LayerTable:
-    if path.is_dir():
+    if is_directory(path):
         return _directory(path)
     match path.suffix.lower():
         case ".yaml" | ".yml":
@@ -62,13 +67,13 @@ def _read(path: Path) -> LayerTable:
             return read_json(path, LayerTable, "layer table")
         case ".onnx":
             return onnx_graph.read(path)
-    if not path.exists():
+    if not is_file(path):
         raise CrispLoopError(f"{path}: no such layer file.")
     raise InputError(path, "", path.suffix, f"the known kinds of layer file are {_KNOWN}")
 
 
 def _directory(path: Path) -> LayerTable:
-    files = [file for file in path.rglob("*") if file.suffix in (".yaml", ".yml")]
+    files = [file for file in path.rglob("*") if file.suffix in (".yaml", ".yml") and is_file(file)]
     problems = [file for file in files if timeloop_problem.looks_like_one(file)]
     layers = [
         replace(timeloop_problem.read(file), name=file.relative_to(path).with_suffix("").as_posix())
@@ -88,4 +93,4 @@ def _listed(model: str, layers: list[Layer]) -> LayerTable:
 def _natural(path: Path) -> list[tuple[int, str]]:
     """Sorts ``layer10`` behind ``layer9``."""
     parts = re.split(r"(\d+)", path.as_posix())
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]

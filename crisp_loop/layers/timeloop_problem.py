@@ -16,6 +16,7 @@ from typing import Any
 from crisp_loop.core.errors import CrispLoopError, InputError
 from crisp_loop.core.files import parse_yaml, read_text
 from crisp_loop.core.layers import Layer
+from crisp_loop.core.safe_yaml import LONGEST_TEXT
 from crisp_loop.layers.entries import LARGEST
 
 _INCLUDE = re.compile(r"\{\{\s*include_text\(\s*['\"]([^'\"]*)['\"]\s*\)\s*\}\}")
@@ -88,15 +89,25 @@ def _names() -> str:
 
 
 def _included(text: str, path: Path) -> str:
+    room = LONGEST_TEXT
+
     def replaced(match: re.Match[str]) -> str:
-        target = (path.parent / match[1]).resolve()
+        try:
+            target = (path.parent / match[1]).resolve()
+        except (OSError, RuntimeError, ValueError):  # links in a circle, a NUL
+            target = Path()
         allowed = (path.parent.resolve(), path.parent.resolve().parent)
         if target.parent not in allowed or target.suffix not in (".yaml", ".yml"):
             raise InputError(
                 path, "include_text", match[1],
                 "expected a .yaml file of the same directory or the one above",
             )  # fmt: skip
-        return read_text(target, f"file (included by {path})")
+        nonlocal room
+        included = read_text(target, f"file (included by {path})")
+        room -= len(included)
+        if room < 0:
+            raise CrispLoopError(f"{path} includes more than {LONGEST_TEXT >> 20} MiB of text.")
+        return included
 
     return _INCLUDE.sub(replaced, text)
 
@@ -109,14 +120,8 @@ def _merged(node: Any, path: Path, done: dict[int, Any]) -> Any:
     if not isinstance(node, dict | list):
         return node
     if id(node) not in done:
-        done[id(node)] = _UNDER_WAY
         done[id(node)] = _merged_parts(node, path, done)
-    elif done[id(node)] is _UNDER_WAY:
-        raise CrispLoopError(f"{path}: problem holds an alias of itself; expected plain data.")
     return done[id(node)]
-
-
-_UNDER_WAY = object()
 
 
 def _merged_parts(node: Any, path: Path, done: dict[int, Any]) -> Any:
@@ -139,6 +144,18 @@ def _name(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError
     return value
+
+
+def _check_terms(
+    spaces: dict[str, list[list[list[str]]]],
+    dimensions: tuple[str, ...],
+    coefficients: dict[str, int],
+) -> None:
+    """KeyError where a projection names a dimension or coefficient that the shape has not."""
+    for axis in (axis for space in spaces.values() for axis in space):
+        for dimension, *factors in axis:
+            if dimension not in dimensions or not {*factors} <= coefficients.keys():
+                raise KeyError(dimension)
 
 
 @dataclass(frozen=True)
@@ -169,6 +186,7 @@ class _Shape:
                 _name(each["name"]): int(each.get("default", 1))
                 for each in shape.get("coefficients", ())
             }
+            _check_terms(spaces, dimensions, coefficients)
         except (KeyError, TypeError, ValueError, AttributeError):
             raise InputError(
                 path, "problem.shape", "...",

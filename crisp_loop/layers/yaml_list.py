@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from crisp_loop.core.bounded import Rows
 from crisp_loop.core.errors import InputError
 from crisp_loop.core.files import read_yaml, validated
 from crisp_loop.core.layers import LayerTable
@@ -19,7 +20,7 @@ class LayerList(BaseModel):
 
     model: str = ""
     """What to call the network; the file's name without one."""
-    layers: tuple[LayerEntry, ...]
+    layers: Rows[LayerEntry]
 
 
 def read(path: Path) -> LayerTable:

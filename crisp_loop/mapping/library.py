@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from crisp_loop.accelerators import Accelerator
-from crisp_loop.core.files import parse_yaml, sha256, validated
+from crisp_loop.core.files import is_file, parse_yaml, sha256, validated
 from crisp_loop.core.mappings import MappingFile, read_mappings, write_mappings
 
 
@@ -53,7 +53,7 @@ def _shipped(name: str) -> MappingFile | None:
 def merge_into(library: Path, found: MappingFile) -> MappingFile:
     """Add mappings to ``<library>/<accelerator>.yaml``; those for other numbers are dropped."""
     path = library / f"{found.accelerator}.yaml"
-    known = read_mappings(path) if path.exists() else None
+    known = read_mappings(path) if is_file(path) else None
     old = known.mappings if known and known.arch == found.arch else {}
     merged = found.model_copy(update={"mappings": dict(sorted((old | found.mappings).items()))})
     write_mappings(path, merged)

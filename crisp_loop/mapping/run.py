@@ -7,8 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from crisp_loop.accelerators import Accelerator, Problem, load_accelerators, problem_for
-from crisp_loop.core.files import read_json
+from crisp_loop.accelerators import (
+    Accelerator,
+    Problem,
+    check_nest,
+    load_accelerators,
+    problem_for,
+)
+from crisp_loop.core.errors import CrispLoopError
+from crisp_loop.core.files import is_file, read_json
 from crisp_loop.core.gemm import Workload
 from crisp_loop.core.mappings import Mapped, MappingFile, read_mappings, write_mappings
 from crisp_loop.core.progress import Progress, Quiet
@@ -96,7 +103,7 @@ def _known(design: Accelerator, path: Path) -> dict[str, Mapped]:
     """Mappings of exactly this design, those at ``path`` before those that ship."""
     shipped = shipped_mappings(design)
     known = shipped.mappings if shipped else {}
-    if path.is_file():
+    if is_file(path):
         earlier = read_mappings(path)
         if earlier.arch == fingerprint(design):
             known = known | earlier.mappings
@@ -130,8 +137,12 @@ def explain_mappings(
             problem = problem_for(design, gemm, exact)
             problems.setdefault(problem.key, problem)
             layers.setdefault(problem.key, []).append(gemm.layer)
-        explanations += [
-            explain(design, problem, known[key], tuple(layers[key]))
-            for key, problem in problems.items()
-        ]
+        for key, problem in problems.items():
+            if key not in known:
+                raise CrispLoopError(
+                    f"{mappings / design.name}.yaml has no mapping for layer {layers[key][0]!r}"
+                    f" ({key}); run the mapping stage again."
+                )
+            check_nest(design, problem, known[key].nest)
+            explanations.append(explain(design, problem, known[key], tuple(layers[key])))
     return explanations

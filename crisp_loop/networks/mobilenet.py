@@ -17,7 +17,7 @@ _STAGES = (
     (6, 320, 1, 1),
 )
 """Table 2 of the paper: expansion, output channels, blocks, stride of the first block."""
-_DIGITS = ((1, 16, 1, 1), (4, 32, 2, 2), (4, 64, 2, 2))
+_DIGITS = ((1, 16, 1, 1), (4, 32, 1, 2), (4, 64, 2, 2))
 
 
 def _conv_bn_relu(
@@ -101,7 +101,7 @@ def mobilenetv2(classes: int = 1000) -> MobileNetV2:
 
 
 def digits_mobilenet(classes: int = 10) -> MobileNetV2:
-    """Five inverted residuals of 16, 32 and 64 channels for (B, 1, 8, 8) images.
+    """Four inverted residuals of 16, 32 and 64 channels for (B, 1, 8, 8) images.
 
     All channel counts but the input's are multiples of 16, so that blocks of 16 divide every
     pointwise layer.

@@ -9,6 +9,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from crisp_loop.core.errors import CrispLoopError
+from crisp_loop.core.files import is_directory, is_file
 from crisp_loop.formats.base import Array
 
 _TYPES = {
@@ -69,8 +70,8 @@ def read_tensors(path: Path, what: str) -> tuple[dict[str, str], dict[str, Array
 
 
 def _check_file(path: Path, what: str) -> None:
-    if not path.is_file():
-        problem = "is a directory" if path.is_dir() else "does not exist"
+    if not is_file(path):
+        problem = "is a directory" if is_directory(path) else "does not exist"
         raise CrispLoopError(f"{path} {problem}; expected a {what}.")
 
 

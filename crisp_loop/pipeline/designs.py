@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from crisp_loop.accelerators import load_accelerator, with_changes
+from crisp_loop.accelerators import read_design
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.files import dump_yaml, write_text
 from crisp_loop.specs.run import BASELINE
@@ -34,9 +34,10 @@ def changed_designs(
         return tuple(accelerators)
     paths = []
     for name in accelerators:
-        design = load_accelerator(name)
-        path = out_dir / f"{design.name}.yaml"
-        write_text(path, dump_yaml(with_changes(name, changes_of(design.name, changes))))
+        file = read_design(name)
+        design = file.design().name
+        path = out_dir / f"{design}.yaml"
+        write_text(path, dump_yaml(file.changed(changes_of(design, changes)).data))
         paths.append(str(path))
     return tuple(paths)
 
@@ -48,20 +49,22 @@ def fitting_changes(changes: dict[str, Any], accelerators: Sequence[str]) -> dic
         ValueError: a design that is not compared, a field that it lacks, or a value that it
             cannot have.
     """
-    designs = {name: load_accelerator(name).name for name in accelerators}
+    if not changes:
+        return changes
+    try:
+        files = [read_design(name) for name in accelerators]
+        designs = {file.design().name: file for file in files}
+        for name, file in designs.items():
+            file.design(changes_of(name, changes))
+    except CrispLoopError as error:
+        raise ValueError(str(error)) from None
     for path in changes:
         whose, slash, field = path.partition("/")
-        if slash and whose not in designs.values():
+        if slash and whose not in designs:
             raise ValueError(
                 f"{path} changes a design that is not compared; expected one of"
-                f" {', '.join(designs.values())}, as {next(iter(designs.values()))}/{field}"
+                f" {', '.join(designs)}, as {next(iter(designs))}/{field}"
             )
-    for name, called in designs.items():
-        if own := changes_of(called, changes):
-            try:
-                load_accelerator(name, own)
-            except CrispLoopError as error:
-                raise ValueError(str(error)) from None
     return changes
 
 

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 from crisp_loop import __version__
 from crisp_loop.core.errors import CrispLoopError
-from crisp_loop.core.files import dump_yaml, read_json, validated, write_json, write_text
+from crisp_loop.core.files import dump_yaml, is_file, read_json, validated, write_json, write_text
+from crisp_loop.core.gemm import Workload
 from crisp_loop.core.layers import LayerTable
 from crisp_loop.core.manifest import Manifest
 from crisp_loop.core.mappings import MappingFile
@@ -182,8 +183,17 @@ def map_experiment(
     run = RunDirectory(out)
     masks = obtain_masks(experiment, run, progress)
     write_text(run.experiment, dump_yaml(experiment.model_dump(mode="json")))
+    lower_experiment(experiment, run, masks, progress)
+    request = replace(experiment.mapping, fresh=fresh)
+    return map_workload(run.workload, run_designs(experiment, run), run.mapping, progress, request)
+
+
+def lower_experiment(
+    experiment: Experiment, run: RunDirectory, masks: Path | Draw, progress: Progress
+) -> Workload:
+    """The GEMMs of everything that the network computes, once there are masks."""
     write_operations(experiment.network, run, experiment.batch)
-    lower_network(
+    return lower_network(
         run.operations,
         masks,
         run.workload.parent,
@@ -191,8 +201,6 @@ def map_experiment(
         progress=progress,
         columns=experiment.columns,
     )
-    request = replace(experiment.mapping, fresh=fresh)
-    return map_workload(run.workload, run_designs(experiment, run), run.mapping, progress, request)
 
 
 def explain_experiment(experiment: Experiment, out: Path) -> list[Explanation]:
@@ -249,7 +257,7 @@ def _earlier_pruning(
     experiment: Experiment, weights: Path | None, run: RunDirectory
 ) -> PruneSummary | None:
     """The summary in the run directory, if it is whole and the same options led to it."""
-    if not all(file.is_file() for file in (run.layers, run.masks, run.weights)):
+    if not all(is_file(file) for file in (run.layers, run.masks, run.weights)):
         return None
     try:
         known = read_summary(run.root)
@@ -283,11 +291,13 @@ def obtain_masks(experiment: Experiment, run: RunDirectory, progress: Progress) 
         return run.masks
     entry = network(experiment.network)
     write_json(run.layers, layer_table(experiment.network, entry.input_shape))
-    pattern = experiment.prune
-    if experiment.masks == DRAW:
-        profile = tuple(experiment.profile.items())
-        return Draw(pattern.nm, pattern.block, pattern.sparsity, pattern.seed, profile=profile)
-    return Path(experiment.masks)
+    return draw_of(experiment) if experiment.masks == DRAW else Path(experiment.masks)
+
+
+def draw_of(experiment: Experiment) -> Draw:
+    """How an experiment draws masks."""
+    pattern, profile = experiment.prune, tuple(experiment.profile.items())
+    return Draw(pattern.nm, pattern.block, pattern.sparsity, pattern.seed, profile=profile)
 
 
 def write_operations(name: str, run: RunDirectory, batch: int = 1) -> None:

@@ -77,16 +77,7 @@ def load_case(
     entry = registered(network)
     data = data or load(dataset, config.seed, entry.input_shape)
     classes = check_classes(user_classes, data)
-    shape = tuple(data.train.images.shape[1:])
-    if shape != entry.input_shape:
-        takers = [name for name, other in NETWORKS.items() if other.input_shape == shape]
-        raise InputError(
-            network,
-            "input_shape",
-            "x".join(map(str, entry.input_shape)),
-            f"{dataset} holds images of {'x'.join(map(str, shape))}, which"
-            f" {', '.join(takers) or 'no network'} can take (folder:PATH fits any)",
-        )
+    check_shape(network, dataset, data)
     return Case(
         network=network,
         data=data,
@@ -94,5 +85,23 @@ def load_case(
         train=user_samples(data.train, classes, config.samples_per_class, config.seed),
         val=user_samples(data.val, classes),
         test=user_samples(data.test, classes),
-        table=layer_table(network, shape, num_classes=len(data.classes)),
+        table=layer_table(network, entry.input_shape, num_classes=len(data.classes)),
     )
+
+
+def check_shape(network: str, dataset: str, data: Dataset) -> None:
+    """Whether the images of ``data``, which is called ``dataset``, have the network's input shape.
+
+    Raises:
+        InputError: they have not; the message names networks that could take them.
+    """
+    expected, shape = registered(network).input_shape, tuple(data.train.images.shape[1:])
+    if shape != expected:
+        takers = [name for name, other in NETWORKS.items() if other.input_shape == shape]
+        raise InputError(
+            network,
+            "input_shape",
+            "x".join(map(str, expected)),
+            f"{dataset} holds images of {'x'.join(map(str, shape))}, which"
+            f" {', '.join(takers) or 'no network'} can take (folder:PATH fits any)",
+        )

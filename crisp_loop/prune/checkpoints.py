@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from crisp_loop.core.errors import CrispLoopError
-from crisp_loop.core.files import replacing
+from crisp_loop.core.files import is_directory, is_file, replacing
 
 
 def save_weights(path: Path, model: nn.Module, header: Mapping[str, str] | None = None) -> None:
@@ -73,6 +73,8 @@ def load_weights(
             instead = f"; it holds {foreign[0]} instead" if foreign else ""
             raise CrispLoopError(f"{path} lacks {key}, which {name} needs{instead}.")
         given = tensors[key]
+        if given.layout != torch.strided or given.device.type != "cpu" or given.is_quantized:
+            raise CrispLoopError(f"{path}: {key} is no plain tensor; expected numbers in order.")
         if given.shape != value.shape:
             other_classes = bool(head) and key.startswith(f"{head}.")
             other_classes = other_classes and given.shape[1:] == value.shape[1:] and given.ndim > 0
@@ -107,15 +109,15 @@ def _kind(tensor: Tensor) -> str:
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     """Names and tensors of a file, whatever they are wrapped in."""
-    if not path.is_file():
-        what = "is a directory" if path.is_dir() else "does not exist"
+    if not is_file(path):
+        what = "is a directory" if is_directory(path) else "does not exist"
         raise CrispLoopError(f"{path} {what}; expected a file of weights (.safetensors or .pth).")
     if path.suffix in (".pt", ".pth"):
         return _unwrapped(path, _read_torch(path))
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         raise CrispLoopError(f"{path} is not a readable safetensors file: {error}.") from None
     return _unwrapped(path, tensors)
 

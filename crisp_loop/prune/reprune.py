@@ -13,7 +13,7 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from crisp_loop.core.errors import CrispLoopError, InputError
-from crisp_loop.core.files import read_json, validated, write_json
+from crisp_loop.core.files import is_file, read_json, validated, write_json
 from crisp_loop.core.masks import Masks, load_masks
 from crisp_loop.core.progress import Progress, Quiet
 from crisp_loop.networks.registry import build
@@ -183,12 +183,12 @@ def compare(old: Masks, new: Masks) -> tuple[Change, ...]:
 def _dense_weights(earlier: Path, known: PruneSummary) -> Path:
     """The file with the dense weights that the earlier run pruned."""
     trained = earlier / "prune" / "dense.safetensors"
-    if trained.is_file():
+    if is_file(trained):
         return trained
     given = Path(known.dense_weights)
-    if (changed := earlier / "prune" / REPORT).is_file():
+    if is_file(changed := earlier / "prune" / REPORT):
         given = Path(read_json(changed, RepruneSummary, "summary of a pruning").dense_weights)
-    if given.is_file():
+    if is_file(given):
         return given
     raise InputError(
         earlier,

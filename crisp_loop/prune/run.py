@@ -16,7 +16,7 @@ from torch import nn
 
 import crisp_loop
 from crisp_loop.core.errors import CrispLoopError
-from crisp_loop.core.files import sha256, write_json, write_text
+from crisp_loop.core.files import is_directory, is_file, sha256, write_json, write_text
 from crisp_loop.core.masks import save_masks
 from crisp_loop.core.progress import Progress, Quiet
 from crisp_loop.datasets.registry import source_stamp
@@ -183,8 +183,8 @@ def current_sources(dataset: str, weights: Path | None, resize_head: bool) -> So
     Raises:
         CrispLoopError: one of them is missing.
     """
-    if weights is not None and not weights.is_file():
-        what = "is a directory" if weights.is_dir() else "does not exist"
+    if weights is not None and not is_file(weights):
+        what = "is a directory" if is_directory(weights) else "does not exist"
         raise CrispLoopError(f"{weights} {what}; expected a file of weights.")
     digest = "" if weights is None else sha256(weights.read_bytes())
     return Sources(source_stamp(dataset), digest, resize_head)

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as checked
 
-from crisp_loop.core.files import read_json, read_text
+from crisp_loop.core.files import is_file, read_json, read_text
 from crisp_loop.core.gemm import Workload
 from crisp_loop.core.pattern import NMField
 
@@ -96,15 +96,15 @@ def read_background(files: BackgroundFiles, model: str) -> Background:
         CrispLoopError: a file that is there and cannot be read.
     """
     workload = pruning = None
-    if files.workload is not None and files.workload.is_file():
+    if files.workload is not None and is_file(files.workload):
         workload = read_json(files.workload, Workload, "workload")
         workload = workload if workload.model == model else None
-    if files.pruning is not None and files.pruning.is_file():
+    if files.pruning is not None and is_file(files.pruning):
         pruning = read_json(files.pruning, Pruning, "summary of the pruning")
         ours = pruning.network == model
         if workload is not None:
             ours &= abs(workload.sparsity - pruning.sparsity_all) < 1e-9
         pruning = pruning if ours else None
-    there = files.experiment is not None and files.experiment.is_file()
+    there = files.experiment is not None and is_file(files.experiment)
     experiment = read_text(files.experiment, "experiment") if there and files.experiment else ""
     return Background(workload, pruning, experiment)

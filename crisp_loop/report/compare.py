@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from crisp_loop.core.errors import CrispLoopError, InputError
-from crisp_loop.core.files import write_text
+from crisp_loop.core.files import is_directory, is_file, write_text
 from crisp_loop.report import numbers
 from crisp_loop.report.export import as_csv, as_latex, as_markdown
 from crisp_loop.report.grid import DESIGN, MODEL, Grid, Head, grid_of
@@ -170,8 +170,8 @@ FIGURE_HEADS = (
 
 
 def _read(path: Path) -> pd.DataFrame:
-    table = path / RESULTS_FILE if path.is_dir() else path
-    if path.is_dir() and not table.is_file():
+    table = path / RESULTS_FILE if is_directory(path) else path
+    if is_directory(path) and not is_file(table):
         raise CrispLoopError(f"{path} holds no {RESULTS_FILE}; run crisp-loop report on it.")
     results = read_results(table)
     twice = results[results.duplicated(KEYS)]

@@ -20,9 +20,16 @@ class Lookup:
         self._by_text = {item.spec: item for item in evaluations.evaluations}
         self._by_path: dict[Path, Evaluation] = {}
         for item in evaluations.evaluations:
-            self._by_path.setdefault((folder / item.spec).resolve(), item)
-            self._by_path.setdefault(Path(item.spec).resolve(), item)
+            self._by_path.setdefault(_resolved(folder / item.spec), item)
+            self._by_path.setdefault(_resolved(Path(item.spec)), item)
 
     def get(self, spec: str) -> Evaluation | None:
         """The evaluation of a manifest entry's spec; None where there is none."""
-        return self._by_text.get(spec) or self._by_path.get((self._folder / spec).resolve())
+        return self._by_text.get(spec) or self._by_path.get(_resolved(self._folder / spec))
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):  # links in a circle, or what no file is called
+        return path.absolute()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from crisp_loop.core.bounded import LARGEST
 from crisp_loop.core.corrections import corrected_cycles
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.evaluation import Evaluation, Evaluations
@@ -86,6 +87,12 @@ def results_table(
                 f"{manifest_path}: spec {entry.spec} has no evaluation; run crisp-loop cost on it."
             )
         rows[key] = _row(entry, evaluation) | {"rendered_by": rendered_by}
+        for name, value in rows[key].items():
+            if isinstance(value, int) and value > LARGEST:
+                raise CrispLoopError(
+                    f"{manifest_path}: {name} of layer {entry.layer} on {entry.accelerator} is"
+                    f" {value:.3g}; expected at most 2^62."
+                )
     for (model, layer, _), row in rows.items():
         baseline = rows.get((model, layer, manifest.baseline))
         if baseline is None:

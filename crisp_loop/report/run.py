@@ -122,7 +122,11 @@ def read_results(path: Path) -> pd.DataFrame:
     for name in COLUMNS:
         if name not in as_text:
             _check_numbers(path, name, frame[name].tolist())
-    return frame.astype(dict.fromkeys(MAYBE_EMPTY, "Int64"))
+    try:
+        return frame.astype(dict.fromkeys(MAYBE_EMPTY, "Int64"))
+    except (TypeError, ValueError, OverflowError):
+        names = ", ".join(MAYBE_EMPTY)
+        raise CrispLoopError(f"{path}: expected whole numbers in {names}.") from None
 
 
 def _check_numbers(path: Path, name: str, column: list[object]) -> None:

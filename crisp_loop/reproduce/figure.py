@@ -34,6 +34,9 @@ class Claim:
     """The most that agrees with the claim; None where it has no upper end."""
     unit: str = ""
     """Of ``low``, ``high`` and what is measured: ``x``, ``%`` or ``points`` (of percent)."""
+    slack: float = 0.0
+    """By how much the number may be missed and still agree: how "roughly" and "~" are read here,
+    one unit of the number's last digit."""
 
     def distance(self, value: float) -> float:
         """How far ``value`` is outside of what was claimed: negative below, 0 inside."""

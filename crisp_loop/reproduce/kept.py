@@ -75,7 +75,8 @@ def keep(
 
 
 def _read(file: Path) -> pd.DataFrame:
-    return pd.read_csv(file, keep_default_na=False, na_values=[""], float_precision="round_trip")
+    # Python's own engine reads the floats back that were written; the fast one may round.
+    return pd.read_csv(file, keep_default_na=False, na_values=[""], engine="python")
 
 
 def _files(figure: PaperFigure, out: Path) -> tuple[Path, Path]:

@@ -25,7 +25,7 @@ from crisp_loop.datasets.split import Dataset
 from crisp_loop.networks.registry import network as registered
 from crisp_loop.networks.trace import layer_table
 from crisp_loop.prune.batches import as_batches
-from crisp_loop.prune.case import load_case
+from crisp_loop.prune.case import check_shape, load_case
 from crisp_loop.prune.config import PruneConfig
 from crisp_loop.prune.plan import plan_layers
 from crisp_loop.prune.results import kept_macs, layer_reports
@@ -64,17 +64,19 @@ class Start(BaseModel):
         """
         config = self.training
         data = load(self.data, config.seed, registered(self.network).input_shape)
+        check_shape(self.network, self.data, data)
         table = layer_table(self.network, num_classes=len(data.classes))
         head = next((name for name, role in roles(table).items() if role == HEAD), "")
+        kept = folder / f"{self.network}-{sha256(self.model_dump_json())[:12]}.safetensors"
         with _seeded(config):
             model, _ = dense_model(
                 self.network,
                 data,
                 config,
-                folder / f"{self.network}-{sha256(self.model_dump_json())[:12]}.safetensors",
+                kept,
                 Path(self.weights).expanduser() if self.weights else None,
                 lambda line: None,
-                progress,
+                Quiet() if kept.is_file() else progress,  # that it is used again is no news here
                 runtime=chosen_runtime(config),
                 head=head,
                 resize_head=self.resize_head,
@@ -122,7 +124,7 @@ class Point(BaseModel):
 class Found(BaseModel):
     """What was measured of one pruned network."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
 
     classes: tuple[int, ...] = ()
     """Ids of the user's classes."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from crisp_loop.core.errors import InputError
+from crisp_loop.core.files import validated
 
 ScaleName = Literal["ci", "mid", "full"]
 
@@ -29,3 +32,14 @@ class Scale(BaseModel):
     """Whether ``weights`` with another number of classes than ``data`` get a new head."""
     seeds: Annotated[int, Field(ge=1)] | None = None
     """Runs to average over, instead of the scale's own number."""
+
+
+def scale_of(given: dict[str, Any]) -> Scale:
+    """A scale from options of the command line.
+
+    Raises:
+        CrispLoopError: a value that cannot be used.
+    """
+    if (name := given.get("name", "ci")) not in get_args(ScaleName):
+        raise InputError("--scale", "", name, f"expected {', '.join(get_args(ScaleName))}")
+    return validated(given, Scale, "command line")

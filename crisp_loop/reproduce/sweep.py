@@ -11,7 +11,6 @@ from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.files import read_json, sha256, write_json
 from crisp_loop.core.masks import Masks, load_masks, save_masks
 from crisp_loop.core.progress import Progress
-from crisp_loop.datasets.registry import source_stamp
 from crisp_loop.datasets.split import Dataset
 from crisp_loop.prune.run import current_sources
 from crisp_loop.reproduce.points import Found, Point, Start, prune_point, unfinished
@@ -41,13 +40,14 @@ class Sweep:
         Raises:
             CrispLoopError: data or weights that cannot be used.
         """
-        known = {point: found for point in points if (found := self._known(point)) is not None}
-        todo = [point for point in dict.fromkeys(points) if point not in known]
+        files = [self._file(point) for point in points]
+        known = {file: found for file in files if (found := _read(file)) is not None}
+        todo = {file: point for file, point in zip(files, points, strict=True) if file not in known}
         # Those that start from one network follow each other, so that it is loaded once.
-        todo.sort(key=lambda point: point.start.model_dump_json())
-        for point in self._progress.track(todo, what, len(todo)):
-            known[point] = self._measured(point)
-        return [known[point] for point in points]
+        order = sorted(todo.items(), key=lambda each: each[1].start.model_dump_json())
+        for file, point in self._progress.track(order, what, len(order)):
+            known[file] = self._measured(point)
+        return [known[file] for file in files]
 
     def masks(self, point: Point) -> Masks:
         """The masks of a point, which is pruned if it was not yet or its masks are gone.
@@ -56,7 +56,7 @@ class Sweep:
             CrispLoopError: the pattern cannot reach the sparsity.
         """
         file = self._file(point).with_suffix(".masks.safetensors")
-        if self._known(point) is None or not file.is_file():
+        if _read(self._file(point)) is None or not file.is_file():
             found = self._measured(point, file)
             if found.left_out:
                 raise CrispLoopError(found.left_out)
@@ -65,13 +65,6 @@ class Sweep:
     def data(self, point: Point) -> Dataset:
         """The data of a point."""
         return self._started(point)[0]
-
-    def _known(self, point: Point) -> Found | None:
-        file = self._file(point)
-        try:
-            return read_json(file, Found) if file.is_file() else None
-        except CrispLoopError:  # of another version, or damaged: measured again
-            return None
 
     def _measured(self, point: Point, keep: Path | None = None) -> Found:
         file = self._file(point)
@@ -98,11 +91,18 @@ class Sweep:
         return self._folder / "points" / f"{point.key(self._stamps[sources])}.json"
 
 
+def _read(file: Path) -> Found | None:
+    try:
+        return read_json(file, Found) if file.is_file() else None
+    except CrispLoopError:  # of another version, or damaged: measured again
+        return None
+
+
 def sources_stamp(data: str, weights: str) -> str:
     """Tells one state of a data set and a file of weights from another.
 
     Raises:
         CrispLoopError: one of them is missing.
     """
-    path = Path(weights).expanduser() if weights else None
-    return sha256(f"{source_stamp(data)} {current_sources('digits', path, False).weights}")
+    found = current_sources(data, Path(weights).expanduser() if weights else None, False)
+    return sha256(f"{found.data} {found.weights}")

@@ -94,10 +94,11 @@ def claimed_text(outcome: Outcome) -> str:
     low, high, unit = outcome.claim.low, outcome.claim.high, outcome.claim.unit
     if low is None and high is None:
         return ""
-    if low is None or high is None:
-        text = f"at least {low:g}" if high is None else f"at most {high:g}"
+    about = "about " if outcome.claim.slack else ""
+    if low is not None and high is not None:
+        text = about + (f"{low:g}" if low == high else f"{low:g} to {high:g}")
     else:
-        text = f"{low:g}" if low == high else f"{low:g} to {high:g}"
+        text = f"at least {about}{low:g}" if high is None else f"at most {about}{high:g}"
     return f"{text} {unit}".strip()
 
 

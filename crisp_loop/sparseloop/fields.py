@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from crisp_loop.core.errors import InputError, UnsupportedError
+from crisp_loop.core.errors import InputError, UnsupportedError, shown
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,9 @@ class Field:
 
     def unsupported(self, hint: str) -> UnsupportedError:
         """The value means something, but not to this engine."""
-        shown = repr(self.value)
-        if len(shown) > 80:
-            shown = shown[:77] + "..."
         return UnsupportedError(
-            f"{self.where}: {self.path}: {shown} is not modelled by the analytic engine; {hint}."
+            f"{self.where}: {self.path}: {shown(self.value)} is not modelled by the analytic"
+            f" engine; {hint}."
         )
 
     def entries(self, known: Collection[str] | None = None) -> dict[str, Field]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -11,13 +10,14 @@ from itertools import count
 from pathlib import Path
 
 from crisp_loop import __version__
-from crisp_loop.accelerators import Accelerator, load_accelerators, problem_for
+from crisp_loop.accelerators import Accelerator, check_nest, load_accelerators, problem_for
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.files import read_json, sha256, write_json
 from crisp_loop.core.gathers import GATHER_FILE, GatherFile
 from crisp_loop.core.gemm import Gemm, Workload
 from crisp_loop.core.manifest import Manifest, SpecEntry
 from crisp_loop.core.mappings import MappingFile, read_mappings
+from crisp_loop.core.names import file_name
 from crisp_loop.core.progress import Progress, Quiet
 from crisp_loop.render import render_spec, templates_hash
 
@@ -103,6 +103,7 @@ def _write_one(
             f"mapping/{design.name}.yaml has no mapping for layer {gemm.layer!r}"
             f" ({problem.key}); run the mapping stage again."
         )
+    check_nest(design, problem, nest)
     columns = nest.bound("N")
     texts = render_spec(design, problem.padded(columns), nest)
     directory.mkdir(parents=True)
@@ -158,7 +159,7 @@ def directory_names(layers: Sequence[str]) -> list[str]:
     taken: set[str] = set()
     names = []
     for layer in layers:
-        plain = directory_name(layer)
+        plain = file_name(layer)
         numbered = (f"{plain}~{number}" for number in count(2))
         name = plain
         while name.lower() in taken:
@@ -166,8 +167,3 @@ def directory_names(layers: Sequence[str]) -> list[str]:
         taken.add(name.lower())
         names.append(name)
     return names
-
-
-def directory_name(layer: str) -> str:
-    """A layer's name as one path component: no separators, no leading dots, not too long."""
-    return re.sub(r"[^A-Za-z0-9_.-]", "_", layer).lstrip(".")[:120] or "layer"

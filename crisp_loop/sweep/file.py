@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
-from crisp_loop.accelerators.load import DesignFile, read_design
+from crisp_loop.accelerators import DesignFile, read_design
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.files import read_yaml, validated
 from crisp_loop.pipeline.experiment import Experiment

@@ -17,16 +17,17 @@ from crisp_loop.core.gemm import Gemm
 from crisp_loop.core.layers import LayerTable
 from crisp_loop.core.progress import Quiet
 from crisp_loop.lower.draw import Draw
-from crisp_loop.lower.run import gemm_of, lower_network, padded
+from crisp_loop.lower.run import gemm_of, padded
 from crisp_loop.networks.registry import network
 from crisp_loop.networks.trace import operation_table
 from crisp_loop.pipeline.experiment import DRAW, PRUNE, Experiment
 from crisp_loop.pipeline.run import (
     LOWERED,
     RunDirectory,
+    draw_of,
+    lower_experiment,
     obtain_masks,
     prune_experiment,
-    write_operations,
 )
 from crisp_loop.prune.results import PruneSummary
 
@@ -74,10 +75,8 @@ def lowered(experiment: Experiment, pruning: str, out: Path) -> Lowered:
 
 def _drawn(experiment: Experiment) -> Lowered:
     """Masks are only counted: which blocks they keep tells ``analytic-exact`` alone."""
-    table, pattern = _operations(experiment.network, experiment.batch), experiment.prune
-    profile = tuple(experiment.profile.items())
-    draw = Draw(pattern.nm, pattern.block, pattern.sparsity, pattern.seed, profile=profile)
-    counts = draw.counts_for_network(table)
+    table = _operations(experiment.network, experiment.batch)
+    counts = draw_of(experiment).counts_for_network(table)
     densities = [1.0] + [experiment.activation_density] * (len(table.layers) - 1)
     gemms = tuple(
         padded(gemm_of(layer, counts(layer), density), experiment.columns)
@@ -122,14 +121,7 @@ def _lowered(
     summary: PruneSummary | None,
     told: str,
 ) -> Lowered:
-    write_operations(experiment.network, run, experiment.batch)
-    work = lower_network(
-        run.operations,
-        masks,
-        run.workload.parent,
-        experiment.activation_density,
-        columns=experiment.columns,
-    )
+    work = lower_experiment(experiment, run, masks, Quiet())
     return Lowered(work.gemms, work.sparsity, summary, told)
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 
 from crisp_loop import __version__
+from crisp_loop.accelerators import DesignFile
 from crisp_loop.accelerators.changes import changed, value_at
-from crisp_loop.accelerators.load import DesignFile
 from crisp_loop.core.errors import CrispLoopError, InputError
 from crisp_loop.core.files import sha256
 from crisp_loop.cost.analytic import Analytic

@@ -10,8 +10,7 @@ from typing import cast
 
 import pyarrow as pa
 
-from crisp_loop.accelerators import Accelerator
-from crisp_loop.accelerators.load import DesignFile
+from crisp_loop.accelerators import Accelerator, DesignFile
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.cost.analytic import Analytic
 from crisp_loop.cost.engine import Engine, EngineOptions

@@ -55,6 +55,20 @@ def crisp(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProce
             "objective: 'speed' cannot be used; the known objectives are cycles-energy, cycles",
         ),
         (["eval", "--classes", "1,12"], "12"),
+        (["reproduce", "fig5"], "figure: 'fig5' cannot be used; expected fig1, fig2, fig3, fig4"),
+        (
+            ["reproduce", "fig1", "--scale", "big"],
+            "--scale: 'big' cannot be used; expected ci, mid",
+        ),
+        (
+            ["reproduce", "fig1", "--scale", "mid"],
+            "--scale mid needs --data; expected cifar10:PATH",
+        ),
+        (["reproduce", "fig1", "--seeds", "0"], "seeds: 0 cannot be used; input should be greater"),
+        (
+            ["reproduce", "fig4", "--out", "broken.yaml"],
+            "--out: broken.yaml is a file; expected a directory",
+        ),
         (["eval", "--out", "broken.yaml"], "--out: broken.yaml is a file; expected a directory"),
         (
             ["eval", "unknown.yaml"],

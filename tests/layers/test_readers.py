@@ -283,7 +283,7 @@ CONV = "name: a, kind: conv, in_channels: 4, out_channels: 4"
         ("l.json", '{"model": "x", "parameters": 1, "layers": [{"name": "a", "kind": "conv",'
          ' "in_channels": 6, "out_channels": 4, "groups": 4}]}', "4 groups do not divide 6 and 4"),
         ("l.txt", "", "the known kinds of layer file are"),
-        ("p.yaml", "problem: &a {shape: gemm, instance: *a}", "holds an alias of itself"),
+        ("p.yaml", "problem: &a {shape: gemm, instance: *a}", "an alias of itself"),
         ("p.yaml", "problem: {shape: {dimensions: [[M]], data_spaces: []}}", "expected dimensions"),
         ("p.yaml", "problem: 3", "expected a mapping with shape and instance"),
         ("p.yaml", "problem: {shape: lstm}", "problem.shape: 'lstm'.*gemm"),

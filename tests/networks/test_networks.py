@@ -179,6 +179,15 @@ def test_macs_match_a_real_forward_of_the_digits_network() -> None:
     assert all(width % 32 == 0 for width in widths)
 
 
+@pytest.mark.parametrize("name", ["digits-vgg", "digits-mobilenet"])
+def test_blocks_of_16_divide_what_can_be_pruned_for_digits(name: str) -> None:
+    assert build(name)(torch.zeros(2, 1, 8, 8)).shape == (2, 10)
+    table = layer_table(name)
+    plain = [layer for layer in table.layers[1:-1] if not layer.depthwise]
+    assert len(plain) >= 5
+    assert all(layer.S % 16 == 0 and layer.K % 16 == 0 for layer in plain)
+
+
 def test_unknown_name_names_the_known_ones() -> None:
     with pytest.raises(InputError, match="alexnet") as caught:
         build("alexnet")

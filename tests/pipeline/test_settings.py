@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from crisp_loop.accelerators import load_accelerator
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.files import read_json, read_yaml
 from crisp_loop.core.gemm import Workload
@@ -42,6 +43,11 @@ def test_changed_fields_reach_the_specs_of_the_designs_they_name(tmp_path: Path)
     assert "metadata_storage_depth: 10922" in text["dstc"]
     assert "metadata_storage_depth: 10922" not in text["dense"]
     assert read_yaml(tmp_path / "experiment.yaml")["arch"] == changes
+    # The files beside it are whole designs, which can be used again.
+    again = load_accelerator(str(tmp_path / "arch" / "dstc.yaml"))
+    assert again == load_accelerator(
+        "dstc", {"SMEM.read_bandwidth": 42, "SMEM.metadata.depth": 10922}
+    )
     # Ratios are over the changed baseline.
     dense = report.results[report.results.accelerator == "dense"]
     assert set(dense.speedup) == {1.0}

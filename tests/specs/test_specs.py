@@ -9,10 +9,11 @@ from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.files import read_json, write_json
 from crisp_loop.core.gemm import Gemm, Workload, dense
 from crisp_loop.core.manifest import Manifest
+from crisp_loop.core.names import file_name
 from crisp_loop.core.pattern import NM
 from crisp_loop.core.spec import load_spec
 from crisp_loop.mapping.run import map_workload
-from crisp_loop.specs.run import directory_name, write_specs
+from crisp_loop.specs.run import write_specs
 
 WORK = Workload(
     model="toy",
@@ -72,4 +73,4 @@ def test_a_failure_leaves_the_earlier_specs(mapped: Path) -> None:
     [("layer1.0.conv", "layer1.0.conv"), ("../../etc", "_.._etc"), ("..", "layer"), ("a/b", "a_b")],
 )
 def test_layer_names_stay_inside_the_directory(layer: str, name: str) -> None:
-    assert directory_name(layer) == name
+    assert file_name(layer) == name

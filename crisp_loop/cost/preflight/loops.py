@@ -70,13 +70,13 @@ def check_factors(spec: Spec) -> None:
     if not isinstance(instance, dict):
         return
     shape = get(spec.sections.get("problem"), "shape")
-    dimensions = get(shape, "dimensions") or []
+    dimensions = get(shape, "dimensions")
     if len(found) < sum(
         entry.get("type") in _KINDS for _, entry in mappings(spec.sections.get("mapping"))
     ):
         return  # factors in a form that only the tool reads
-    for dim in dimensions:
-        size = instance.get(dim)
+    for dim in dimensions if isinstance(dimensions, list) else ():
+        size = get(instance, dim) if isinstance(dim, str) else None
         if not isinstance(size, int):
             continue
         product = prod(each.factors.get(dim, 1) for each in found)

@@ -5,6 +5,7 @@ What has another form than expected is passed over here: engines refuse it by th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -88,8 +89,5 @@ def _components(tree: Any, path: str, instances: int) -> Iterator[Component]:
 
 def _count(name: str) -> int:
     """Instances that a name like ``PE[0..63]`` stands for."""
-    _, bracket, rest = name.partition("[")
-    first, dots, last = rest.rstrip("]").partition("..")
-    if bracket and dots and first.isdigit() and last.isdigit():
-        return int(last) - int(first) + 1
-    return 1
+    match = re.search(r"\[(\d{1,9})\.\.(\d{1,9})\]", name)
+    return int(match[2]) - int(match[1]) + 1 if match else 1

@@ -45,10 +45,10 @@ class Checkpoint:
         try:
             with safe_open(self.path, framework="pt") as file:
                 header = json.loads((file.metadata() or {}).get(_FORMAT, "{}"))
-                if header.get("key") != self.key:
+                if header["key"] != self.key or not isinstance(header["position"], dict):
                     return None
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, ValueError):
+        except (SafetensorError, OSError, ValueError, LookupError, TypeError, RecursionError):
             return None
         return Snapshot(header["position"], tensors)
 

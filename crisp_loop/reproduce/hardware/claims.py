@@ -179,7 +179,7 @@ def _energy(claim: Claim, rows: Rows) -> Outcome:
     ours = of(rows, CRISP, block=None)
     if ours.empty:
         return _nothing(claim)
-    best = ours.loc[ours["energy_gain"].idxmax()]
+    best = ours.iloc[int(ours["energy_gain"].to_numpy().argmax())]
     verdict = FOLLOWS if claim.distance(float(best["energy_gain"])) == 0 else DIFFERS
     remark = (
         f"Largest of all: {best['layer']} at {best['nm']}, B = {best['B']} and"
