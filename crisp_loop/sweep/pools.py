@@ -109,16 +109,23 @@ def _begin(environment: dict[str, str]) -> None:
     os.environ.update(environment)
     # Ctrl-C reaches every process of a terminal; the coordinator alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Schedulers of clusters end a job by this, sent to all of its processes at once.
+    signal.signal(signal.SIGTERM, lambda *_: _end())
     parent = multiprocessing.parent_process()
     assert parent is not None
 
     def follow() -> None:
         wait_for_any([parent.sentinel])
-        end_all_processes()
-        os._exit(1)
+        _end()
 
     # A coordinator that is killed cannot end its workers, so they end themselves, tools included.
     threading.Thread(target=follow, daemon=True).start()
+
+
+def _end() -> None:
+    """End this process at once, and the tools that it started."""
+    end_all_processes()
+    os._exit(1)
 
 
 class DaskPool:

@@ -29,7 +29,7 @@ class Processes:
 
     def __init__(self) -> None:
         _every.add(self)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._running: set[subprocess.Popen[bytes]] = set()
         self._closed = False
 
