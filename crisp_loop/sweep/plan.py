@@ -101,6 +101,11 @@ class Plan:
         """How many there are, each counted once."""
         return sum(len(pairs) for pairs in self._pairs())
 
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of all parts."""
+        return tuple(part.name for part in self.parts())
+
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns that tell points apart."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.sweep.work import Done, Task, Trouble, work
+from crisp_loop.tools.processes import end_all_processes
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -96,6 +97,7 @@ class LocalPool:
     def close(self) -> None:
         """Kill all workers; what they were doing is done again some day."""
         for worker in (*self._idle, *self._busy.values()):
+            # Only Python 3.14 has a public way to end a worker that is at work.
             for process in list((worker._processes or {}).values()):
                 process.kill()
             worker.shutdown(wait=True, cancel_futures=True)
@@ -107,15 +109,23 @@ def _begin(environment: dict[str, str]) -> None:
     os.environ.update(environment)
     # Ctrl-C reaches every process of a terminal; the coordinator alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Schedulers of clusters end a job by this, sent to all of its processes at once.
+    signal.signal(signal.SIGTERM, lambda *_: _end())
     parent = multiprocessing.parent_process()
     assert parent is not None
 
     def follow() -> None:
         wait_for_any([parent.sentinel])
-        os._exit(1)
+        _end()
 
-    # A coordinator that is killed cannot end its workers, so they end themselves.
+    # A coordinator that is killed cannot end its workers, so they end themselves, tools included.
     threading.Thread(target=follow, daemon=True).start()
+
+
+def _end() -> None:
+    """End this process at once, and the tools that it started."""
+    end_all_processes()
+    os._exit(1)
 
 
 class DaskPool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, deque
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -117,8 +117,7 @@ def sweep_state(sweep: Sweep, out: Path, where: Path | str = "sweep") -> SweepSu
     """What :func:`run_sweep` would find: nothing is run, and nothing written."""
     plan = plan_sweep(sweep, where)
     data = Dataset(out.absolute())
-    names = {part.name for part in plan.parts()}
-    others = Known.of(_elsewhere(data, names))
+    others = Known.of(_elsewhere(data, plan))
     failures: Counter[str] = Counter()
     known = 0
     for part in plan.parts():
@@ -136,15 +135,14 @@ def _enter(plan: Plan, data: Dataset) -> Claim:
 
     Parts of an earlier form of the sweep are set aside, so that the results are this form's alone.
     """
-    names = {part.name for part in plan.parts()}
-    parts = sha256("\n".join(sorted(names)))
+    parts = sha256("\n".join(plan.names))
     told = dump_yaml({"sweep": plan.sweep.model_dump(mode="json"), "parts": parts})
     file = data.root / SWEEP_FILE
     for _ in range(ENTRIES):
         if lock := Claim.on(data.root / LOCK):
             try:
                 data.tidy()
-                data.set_aside(sorted(set(data.parts()) - names))
+                data.set_aside(sorted(set(data.parts()) - set(plan.names)))
                 write_text(file, told)
             except BaseException:
                 lock.release()
@@ -164,11 +162,10 @@ def _enter(plan: Plan, data: Dataset) -> Claim:
     )
 
 
-def _elsewhere(data: Dataset, names: Container[str]) -> Iterator[tuple[Dataset, str]]:
-    """Parts that are none of a plan's ``names``: of an earlier form of it, and of other sweeps."""
-    for name in data.parts():
-        if name not in names:
-            yield data, name
+def _elsewhere(data: Dataset, plan: Plan) -> Iterator[tuple[Dataset, str]]:
+    """Parts that are none of the plan's: of an earlier form of it, and of other sweeps."""
+    for name in sorted(set(data.parts()) - set(plan.names)):
+        yield data, name
     folders = sorted(data.root.parent.glob(f"*/{POINTS}"))
     beside = [Dataset(folder.parent) for folder in folders if folder.parent != data.root]
     for place in (data.former, *beside):
@@ -247,7 +244,7 @@ class _Run:
 
     def run(self) -> SweepSummary:
         """Bring every part to its end."""
-        total = sum(1 for _ in self.plan.parts())
+        total = len(self.plan.names)
         what = f"{self.plan.points:,} points in parts"
         try:
             for part in self.progress.track(self._finished(), what, total=total):
@@ -304,8 +301,7 @@ class _Run:
         """Take what is known of a part, and have the rest priced."""
         part, wanted = opened.part, self.plan.sweep.layers
         if self._known is None:
-            names = {each.name for each in self.plan.parts()}
-            self._known = Known.of(_elsewhere(self.data, names))
+            self._known = Known.of(_elsewhere(self.data, self.plan))
         opened.take(self._known.rows(part.keys, wanted))
         if found := self.data.read(part.name, wanted):  # it holds points that failed
             opened.take([sound_rows(*found)])

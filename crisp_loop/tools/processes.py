@@ -7,19 +7,29 @@ import os
 import signal
 import subprocess
 import threading
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 
 from crisp_loop.core.errors import CrispLoopError
 
 _ENDED = "The run was ended."
+_every: weakref.WeakSet[Processes] = weakref.WeakSet()
+"""Those of all runs of this process."""
+
+
+def end_all_processes() -> None:
+    """End all that runs below this process, which is about to end without unwinding."""
+    for processes in list(_every):
+        processes.end_all()
 
 
 class Processes:
     """The child processes of one run, so that all of them can be ended."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        _every.add(self)
+        self._lock = threading.RLock()
         self._running: set[subprocess.Popen[bytes]] = set()
         self._closed = False
 

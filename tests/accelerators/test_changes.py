@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from crisp_loop.accelerators import Accelerator, available, load_accelerator
+from crisp_loop.accelerators.changes import changed, value_at
+from crisp_loop.accelerators.load import read_design
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.files import dump_yaml, read_yaml
 
@@ -90,3 +92,21 @@ def test_set_is_paths_with_values(tmp_path: Path) -> None:
     path.write_text("like: dense\nname: own\nset: [1]\n")
     with pytest.raises(CrispLoopError, match=r"own.yaml: set: \[1\] cannot be used"):
         load_accelerator(str(path))
+
+
+def test_a_path_tells_what_a_file_says() -> None:
+    data = read_design("dstc").data
+    for path, value in CHANGES.items():
+        assert value_at(changed(data, CHANGES, "dstc"), path) == value
+        assert value_at(data, path) != value
+    assert value_at(data, "levels.SMEM.depth") == value_at(data, "SMEM.depth") == 8192
+    for nowhere in ("SMEM.size", "HBM.depth", "dataflow.99.dims", "SMEM.depth.more"):
+        assert value_at(data, nowhere) is None
+
+
+def test_a_design_file_makes_many_designs() -> None:
+    file = read_design("dstc")
+    made = [file.design(CHANGES), file.design(), file.design({"SMEM.depth": 4096})]
+    assert made[0] == load_accelerator("dstc", CHANGES)
+    assert made[1] == load_accelerator("dstc"), "changes do not stay in the file"
+    assert made[2].level("SMEM").depth == 4096

@@ -138,3 +138,17 @@ def test_a_draw_counts_what_its_masks_count(nm: NM, kappa: float, layer: Layer) 
 def test_too_little_sparsity_for_the_pattern_is_refused(layers: Path, tmp_path: Path) -> None:
     with pytest.raises(CrispLoopError, match=r"expected at least 0.5 \(what 2:4 alone removes\)"):
         lower_network(layers, Draw(NM(2, 4), 16, 0.3), tmp_path)
+
+
+@pytest.mark.parametrize("nm", [NM(1, 4), NM(3, 4)])
+@pytest.mark.parametrize("block", [16, 32])
+def test_counting_masks_is_drawing_them(nm: NM, block: int) -> None:
+    """But for which blocks are kept, and the notes."""
+    draw = Draw(nm, block, 0.85, profile=(("body", 0.9),))
+    counted, drawn = draw.counts_for_network(TABLE), draw.for_network(TABLE)
+    for layer in TABLE.layers:
+        whole = drawn(layer)
+        known = replace(whole, touched_blocks=None, block_indices=None, note="")
+        assert counted(layer) == known
+    with pytest.raises(CrispLoopError, match="what 1:4 alone removes"):
+        Draw(NM(1, 4), 16, 0.5).counts_for_network(TABLE)

@@ -84,7 +84,7 @@ def start(case: dict[str, Any], out: Path, *options: str) -> subprocess.Popen[st
     )
 
 
-def wait_for(happened: Callable[[], Any], seconds: float = 120) -> Any:
+def wait_for(happened: Callable[[], Any], seconds: float = 300) -> Any:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := happened():
@@ -106,6 +106,12 @@ def alive(pid: int) -> bool:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     return False
+
+
+def command_of(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 @contextlib.contextmanager
@@ -352,7 +358,7 @@ if 'read_bandwidth: 13' in text and (here / 'hang').exists():
 if 'read_bandwidth: 13' in text and (here / 'kill').exists():
     # Its parent is the sweep's worker.
     os.kill(os.getppid(), signal.SIGKILL)
-    time.sleep(600)
+    sys.exit(1)
 shutil.copy({str(GOLDEN_STATS)!r}, out / 'timeloop-model.stats.txt')
 """
 TOOLED = {
@@ -379,6 +385,23 @@ def test_a_tool_hangs(tmp_path: Path, program: Callable[[str, str], Path]) -> No
     assert run_sweep(sweep, out, SweepOptions(workers=1, retry=True)).failed == 0
     again = read_points(out).set_index("DRAM.read_bandwidth")
     assert again.loc[13, "cycles"] == again.loc[12, "cycles"] == points.loc[12, "cycles"]
+
+
+def test_a_hung_tool_ends_with_the_coordinator(
+    tmp_path: Path, program: Callable[[str, str], Path]
+) -> None:
+    program("timeloop-model", STAND_IN).with_name("hang").touch()
+    process = start(TOOLED, tmp_path / "out")
+
+    def tools() -> list[int]:
+        """The hung tool, if it runs: the process whose command is the stand-in."""
+        below = descendants(process.pid)
+        return [pid for pid in below if b"a tool's place" in command_of(pid)]
+
+    (tool,) = wait_for(tools)
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not alive(tool))
 
 
 def test_a_point_kills_its_workers(tmp_path: Path, program: Callable[[str, str], Path]) -> None:

@@ -166,6 +166,11 @@ def test_a_changed_sweep_keeps_what_both_have(store: Path, tmp_path: Path) -> No
     assert read_points(out).equals(before)
 
 
+def asked(query: str) -> list[tuple[Any, ...]]:
+    """The rows of a query."""
+    return duckdb.connect().execute(query).fetchall()
+
+
 def test_results_are_for_duckdb(store: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run_sweep(Sweep.model_validate(SMALL), out, ONE)
@@ -175,14 +180,14 @@ def test_results_are_for_duckdb(store: Path, tmp_path: Path) -> None:
         USING (network, nm, block, sparsity, seed, "DRAM.read_bandwidth")
         WHERE p.accelerator = 'crisp-stc' AND d.accelerator = 'dense'
     """
-    rows = duckdb.sql(query).fetchall()
+    rows = asked(query)
     assert len(rows) == 8
     assert all(speedup > 1 for *_, speedup in rows)
-    summed = duckdb.sql(
+    summed = asked(
         f"""SELECT count(*) FROM '{out}/points/*.parquet' p JOIN (
             SELECT point, sum(cycles) AS cycles FROM '{out}/layers/*.parquet' GROUP BY point
         ) l USING (point) WHERE p.cycles = l.cycles"""
-    ).fetchall()
+    )
     assert summed == [(16,)]
 
 
