@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from crisp_loop.core.errors import CrispLoopError, InputError
+from crisp_loop.core.errors import CrispLoopError, InputError, shown
 from crisp_loop.core.evaluation import Evaluations
 from crisp_loop.core.files import read_json, read_text, write_text
 from crisp_loop.core.manifest import Manifest
@@ -23,6 +24,7 @@ RESULTS_FILE = "results.csv"
 TOTALS_FILE = "totals.csv"
 MARKDOWN_FILE, LATEX_FILE = "totals.md", "totals.tex"
 PAGE_FILE = "report.html"
+_NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?")
 FIGURE_FILES = ("speedup.png", "speedup.svg")
 
 
@@ -138,6 +140,8 @@ def _check_texts(path: Path, name: str, column: list[str]) -> None:
 
 
 def _check_numbers(path: Path, name: str, column: list[object]) -> None:
-    for value in column:
-        if isinstance(value, str):
-            raise CrispLoopError(f"{path}: {name} holds {value!r}; expected a number.")
+    # One text among numbers makes texts of them all.
+    texts = [value for value in column if isinstance(value, str)]
+    if texts:
+        wrong = next((text for text in texts if not _NUMBER.fullmatch(text)), texts[0])
+        raise CrispLoopError(f"{path}: {name} holds {shown(wrong)}; expected a number.")

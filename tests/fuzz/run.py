@@ -134,7 +134,8 @@ def run_again(seed: int, case: int) -> None:
     """One case in this process, with the memory that there is."""
     from fuzz_case import run_case
 
-    scratch = Path(tempfile.mkdtemp(prefix=f"fuzz-{case}-"))
+    scratch = Path(tempfile.mkdtemp(prefix="fuzz-")) / str(case)
+    scratch.mkdir()
     result = run_case(seed, case, scratch)
     print(f"{result.reader}: {result.outcome}: {result.said}\nsee {scratch}/case")
 
