@@ -131,7 +131,7 @@ class ComputeUnits:
     energy: Mapping[str, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Architecture:
     """The hierarchy; levels are innermost first."""
 

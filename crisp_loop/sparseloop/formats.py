@@ -7,17 +7,29 @@ is tiled beforehand and not at run time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
-from crisp_loop.sparseloop.arrays import Bools, Floats, Ints, columns, distinct_rows, members
+from crisp_loop.sparseloop.columns import (
+    Flags,
+    Floats,
+    Ints,
+    Rows,
+    cases,
+    ceil,
+    choose,
+    merged,
+    negated,
+    plainly,
+    take,
+)
 from crisp_loop.sparseloop.density import Density
 from crisp_loop.sparseloop.optimizations import Rank
 
+Words: TypeAlias = list[tuple[Floats, Floats]]
+"""[rank] metadata and payload words, as columns."""
 SCALAR = -1
 """In place of a loop's position: a tile of one element."""
 
@@ -44,9 +56,26 @@ class RankPlan:
     """Why the loops do not fit the ranks; empty when they do."""
 
 
+@dataclass(frozen=True, eq=False)
+class RankLevels:
+    """The levels that keep a compressed tensor, innermost first."""
+
+    levels: tuple[RankLevel, ...]
+
+    @cached_property
+    def positions(self) -> tuple[int, ...]:
+        """The loops that move the tensor, innermost first."""
+        return tuple(position for level in self.levels for position, _ in level.loops)
+
+
 @lru_cache(maxsize=65536)
-def plan_ranks(levels: tuple[RankLevel, ...], nontrivial: frozenset[int]) -> tuple[RankPlan, ...]:
-    """Hand the non-trivial loops out to the ranks of every level, innermost level first."""
+def plan_ranks(tensor: RankLevels, nontrivial: tuple[bool, ...]) -> tuple[RankPlan, ...]:
+    """Hand the non-trivial loops out to the ranks of every level, innermost level first.
+
+    ``nontrivial``: for each of the tensor's positions.
+    """
+    levels = tensor.levels
+    moving = {at for at, flag in zip(tensor.positions, nontrivial, strict=True) if flag}
     plans: list[RankPlan] = []
     inside = 0  # non-trivial loops of the levels below
     for index, level in enumerate(levels):
@@ -62,7 +91,7 @@ def plan_ranks(levels: tuple[RankLevel, ...], nontrivial: frozenset[int]) -> tup
             problem = "its inner ranks differ from the ranks of the level below"
         rank, at = len(tiles) - 2, 0
         while rank < len(ranks) - 1 and at < len(loops):
-            if loops[at][0] not in nontrivial:
+            if loops[at][0] not in moving:
                 at += 1
                 continue
             rank += 1
@@ -76,133 +105,130 @@ def plan_ranks(levels: tuple[RankLevel, ...], nontrivial: frozenset[int]) -> tup
             at += 1
             while group and at < len(loops):
                 position, dim = loops[at]
-                if position in nontrivial and dim not in group:
+                if position in moving and dim not in group:
                     break
-                if position in nontrivial:
+                if position in moving:
                     taken.append((position, rank))
                 at += 1
         spare = len(ranks) - 1 - rank
         tiles.extend([loops[0][0]] * spare)
-        left = [position for position, _ in loops[at:] if position in nontrivial]
+        left = [position for position, _ in loops[at:] if position in moving]
         if left and not problem:
             problem = f"{len(left)} of its non-trivial loops find no rank"
-        inside += sum(position in nontrivial for position, _ in loops)
+        inside += sum(position in moving for position, _ in loops)
         plans.append(RankPlan(tuple(taken), tuple(tiles), problem))
     return tuple(plans)
 
 
 @dataclass(frozen=True)
 class Fibertree:
-    """The tree of one compressed tensor at one level, for a batch of mappings."""
+    """The tree of one compressed tensor at one level."""
 
     ranks: tuple[Rank, ...]
     tile: Ints
-    """(batch,) elements of the dense tile."""
-    fiber: Ints
-    """(batch, rank) coordinates of a fiber."""
-    coordinate: Ints
-    """(batch, rank) elements of the tile under one coordinate."""
+    """Elements of the dense tile."""
+    fiber: list[Ints]
+    """[rank] coordinates of a fiber."""
+    coordinate: list[Ints]
+    """[rank] elements of the tile under one coordinate."""
 
-    @property
-    def skipped_ranks(self) -> Bools:
-        """(batch, rank) ranks over trivial loops, which the hardware does not traverse."""
-        trivial = self.fiber == 1
-        trivial[:, 0] = False
-        return trivial
-
-    @cached_property
-    def word_bits(self) -> Ints:
-        """(batch, rank, 2) bits of a metadata and of a payload word."""
-        bits = np.array([(rank.metadata_bits, rank.payload_bits) for rank in self.ranks])
-        return np.where(self.skipped_ranks[:, :, None], 0, bits)
-
-    def bits(self, words: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """(batch,) bits of (batch, rank, 2) words."""
-        total = np.zeros(len(words), dtype=words.dtype)
-        for number, rank in enumerate(self.ranks):
+    def bits(self, words: Words) -> Floats:
+        """Bits of so many words. Ranks over trivial loops have none: nobody traverses them."""
+        total: Floats = 0
+        for rank, (metadata, payload) in zip(self.ranks, words, strict=True):
             if rank.metadata_bits or rank.payload_bits:
-                total = total + (words[:, number] * self.word_bits[:, number]).sum(axis=1)
+                total = total + (metadata * rank.metadata_bits + payload * rank.payload_bits)
         return total
 
-    def occupancy(self, density: Density, occupancies: Ints) -> Floats:
+    def words(self, density: Density, occupancy: Ints) -> Words:
         """Metadata of tiles whose data occupancy is known.
 
-        Args:
-            density: The tensor's density model.
-            occupancies: (batch, n) non-zeros in the tile.
-
-        Returns:
-            (batch, rank, n, 2) metadata and payload words.
+        ``occupancy`` may have an axis of its own before that of the mappings; so have the words.
         """
-        above = np.concatenate([self.coordinate[:, 1:], self.tile[:, None]], axis=1)
-        fibers = np.cumprod(self.fiber[:, ::-1], axis=1)[:, ::-1] // self.fiber
-        fiber = self.fiber[:, :, None]
-        p_fiber = 1 - density.p_empty_within(above, self.tile, occupancies)
-        p_coordinate = 1 - density.p_empty_within(self.coordinate, self.tile, occupancies)
-        nonempty_fibers = fibers[:, :, None] * p_fiber
-        coordinates = np.ceil(fiber * p_coordinate)
-        kinds = np.array([rank.format for rank in self.ranks])[None, :, None]
-        metadata = np.where(
-            kinds == "CP",
-            coordinates * nonempty_fibers,
-            np.where(kinds == "B", nonempty_fibers * fiber, 0.0),
-        )
-        payload = np.where(
-            kinds == "UOP", nonempty_fibers * (fiber + 1), nonempty_fibers * coordinates
-        )
-        words = np.stack([metadata, payload], axis=-1)
-        words[self.skipped_ranks] = 0.0
-        # The payload of the innermost rank in use is the data itself.
-        innermost = (words != 0).any(axis=-1).argmax(axis=1)
-        np.put_along_axis(words[..., 1], innermost[:, None, :], 0.0, axis=1)
-        return words
+        # A rank's fiber is a coordinate of the rank above.
+        p_empty = density.p_empty_within([*self.coordinate, self.tile], self.tile, occupancy)
+        fibers: list[Ints] = [1]  # how many there are of each rank, the outermost first
+        for fiber in self.fiber[:0:-1]:
+            fibers.append(fibers[-1] * fiber)
+        found: Words = []
+        above: Flags = True  # no rank further in is in use
+        for number, rank in enumerate(self.ranks):
+            fiber = self.fiber[number]
+            if number and plainly(fiber, 1):
+                found.append((0.0, 0.0))
+                continue
+            nonempty = fibers[-1 - number] * (1 - p_empty[number + 1])
+            metadata: Floats = 0.0
+            if rank.format == "UOP":
+                payload = nonempty * (fiber + 1)
+            else:
+                payload = ceil(fiber * (1 - p_empty[number])) * nonempty
+                metadata = payload if rank.format == "CP" else nonempty * fiber
+            if number:
+                # The hardware does not traverse ranks over trivial loops.
+                metadata, payload = (choose(fiber == 1, 0.0, each) for each in (metadata, payload))
+            used = (metadata != 0) | (payload != 0)
+            # The payload of the innermost rank in use is the data itself.
+            payload = choose(above & used, 0.0, payload)
+            above = above & negated(used)
+            found.append((metadata, payload))
+        return found
 
 
 @dataclass(frozen=True)
 class Misfits:
     """The mappings of a batch whose loops do not fit the ranks of one level."""
 
-    texts: tuple[str, ...]
-    """Why, for each set of non-trivial loops; empty where they fit."""
-    group: Ints
-    """(batch,) which of the sets a mapping has."""
+    texts: list[tuple[Rows, str]]
+    """Some mappings, and why they do not fit; empty where they do."""
 
     @property
-    def where(self) -> Bools:
-        """(batch,)."""
-        return np.array([bool(text) for text in self.texts])[self.group]
+    def where(self) -> Flags:
+        """True where they do not."""
+        return merged([(rows, bool(text)) for rows, text in self.texts])
 
-    def reason(self, index: int) -> str:
+    def reason(self, mapping: int) -> str:
         """Why the loops of one mapping do not fit."""
-        return self.texts[self.group[index]]
+        return next(text for rows, text in self.texts if len(self.texts) == 1 or mapping in rows)
 
 
 def build_trees(
-    levels: tuple[RankLevel, ...], factors: Ints, tiles: Ints
+    tensor: RankLevels, factors: Sequence[Ints], tiles: Sequence[Ints]
 ) -> list[tuple[Fibertree, Misfits]]:
     """The trees of one tensor at all its levels, and where they do not fit.
 
     Args:
-        levels: Where it is kept, innermost first.
-        factors: (batch, loop).
-        tiles: (batch, loop) elements of the tensor's tile up to each loop.
+        tensor: Where it is kept.
+        factors: [loop].
+        tiles: [loop] elements of the tensor's tile up to each loop.
     """
-    positions = np.array([position for level in levels for position, _ in level.loops])
-    codes, group = distinct_rows(factors[:, positions] > 1)
-    plans = [plan_ranks(levels, frozenset(positions[code].tolist())) for code in codes]
-    rows = members(group, len(plans))
+    plans = [
+        (rows, plan_ranks(tensor, nontrivial))
+        for rows, nontrivial in cases([factors[at] > 1 for at in tensor.positions])
+    ]
     found: list[tuple[Fibertree, Misfits]] = []
-    for index, level in enumerate(levels):
-        fiber = columns(len(factors), len(level.ranks))
-        coordinate = columns(len(factors), len(level.ranks))
-        fiber[:], coordinate[:] = 1, 1
-        for these, plan in zip(rows, plans, strict=True):
-            for position, rank in plan[index].taken:
-                fiber[these, rank] *= factors[these, position]
-            for rank, position in enumerate(plan[index].tiles[: len(level.ranks)]):
-                if position != SCALAR:
-                    coordinate[these, rank] = tiles[these, position]
-        last = level.loops[-1][0]
-        tree = Fibertree(level.ranks, tiles[:, last], fiber, coordinate)
-        found.append((tree, Misfits(tuple(plan[index].problem for plan in plans), group)))
+    for index, level in enumerate(tensor.levels):
+        parts = [(rows, _rank_sizes(plan[index], factors, tiles, rows)) for rows, plan in plans]
+        fiber, coordinate = (
+            [
+                merged([(rows, sizes[which][rank]) for rows, sizes in parts])
+                for rank in range(len(level.ranks))
+            ]
+            for which in range(2)
+        )
+        tree = Fibertree(level.ranks, tiles[level.loops[-1][0]], fiber, coordinate)
+        found.append((tree, Misfits([(rows, plan[index].problem) for rows, plan in plans])))
     return found
+
+
+def _rank_sizes(
+    plan: RankPlan, factors: Sequence[Ints], tiles: Sequence[Ints], rows: Rows
+) -> tuple[list[Ints], list[Ints]]:
+    """[rank] coordinates of a fiber, and elements under a coordinate, of some mappings."""
+    coordinate: list[Ints] = [
+        1 if position == SCALAR else take(tiles[position], rows) for position in plan.tiles
+    ]
+    fiber: list[Ints] = [1] * len(coordinate)
+    for position, rank in plan.taken:
+        fiber[rank] = fiber[rank] * take(factors[position], rows)
+    return fiber, coordinate

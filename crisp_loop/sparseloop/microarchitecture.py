@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import dataclass
+from functools import partial
 
 from crisp_loop.core.errors import UnsupportedError
 from crisp_loop.sparseloop.architecture import StorageLevel
-from crisp_loop.sparseloop.arrays import Floats, Ints, in_order_sum, whole
-from crisp_loop.sparseloop.dense import Design
+from crisp_loop.sparseloop.columns import (
+    Floats,
+    Ints,
+    anywhere,
+    ceil,
+    choose,
+    entry,
+    floor,
+    largest,
+    least,
+    lookup,
+    ratio,
+    take,
+    whole,
+)
+from crisp_loop.sparseloop.formats import Words
 from crisp_loop.sparseloop.legality import Legality
-from crisp_loop.sparseloop.representation import Representation
+from crisp_loop.sparseloop.parse import Design
 from crisp_loop.sparseloop.sparse import SparseAnalysis, SparseTraffic
 
 # Blocks of compressed tiles do not fill up. Timeloop corrects for it while a tile has fewer
@@ -34,10 +47,10 @@ class TensorCost:
     capacity: Ints
     """Data words stored at most."""
     format_bits: dict[str, Ints]
-    """Metadata bits read, filled and updated; (batch,) each."""
+    """Metadata bits read, filled and updated."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class LevelCost:
     """One storage level."""
 
@@ -72,7 +85,7 @@ def analyse_cost(design: Design, sparse: SparseAnalysis, legality: Legality) -> 
         + computes.skipped * compute.energy["skipped_compute"]
     )
     # Timeloop counts whole compute units in use.
-    units = np.floor(sparse.compute_instances)
+    units = floor(sparse.compute_instances)
     legality.refuse(
         units < 1,
         lambda _: (
@@ -80,39 +93,36 @@ def analyse_cost(design: Design, sparse: SparseAnalysis, legality: Legality) -> 
             " on average; timeloop-model then counts no cycles."
         ),
     )
-    compute_cycles = whole(np.ceil(computes.actual / units))
-    levels = []
-    for level in range(len(design.architecture.levels)):
-        tensors = {
-            index: traffic
-            for index in range(len(design.problem.tensors))
-            if (traffic := sparse.traffic.get((level, index))) is not None
-        }
-        levels.append(_cost_level(design, sparse, level, tensors, compute_cycles, legality))
-    cycles = np.max([compute_cycles, *(level.cycles for level in levels)], axis=0)
+    compute_cycles = whole(ceil(computes.actual / units))
+    tensors = range(len(design.problem.tensors))
+    levels = [
+        _cost_level(
+            design,
+            sparse,
+            level,
+            {
+                index: sparse.traffic[level, index]
+                for index in tensors
+                if (level, index) in sparse.traffic
+            },
+            compute_cycles,
+            legality,
+        )
+        for level in range(len(design.architecture.levels))
+    ]
+    cycles = largest(compute_cycles, *(level.cycles for level in levels))
     energy = compute_energy
     for index, level in enumerate(levels):
-        hardware = design.architecture.levels[index]
-        if hardware.energy["leak"]:
-            used = np.max(
-                [
-                    np.ones(len(cycles)),
-                    *(
-                        sparse.instances[index, tensor]
-                        for tensor in range(len(design.problem.tensors))
-                    ),
-                ],
-                axis=0,
-            )
-            leak = hardware.energy["leak"] * cycles * used
-            level = replace(level, energy=level.energy + leak)
-            levels[index] = level
+        leak = design.architecture.levels[index].energy["leak"]
+        if leak:
+            used = largest(1.0, *(sparse.instances[index, tensor] for tensor in tensors))
+            level.energy = level.energy + leak * cycles * used
         energy = energy + level.energy
     ideal = computes.actual / compute.mesh.instances
     return Cost(
         cycles=cycles,
         energy=energy,
-        utilization=ideal / cycles,
+        utilization=ratio(ideal, cycles),
         compute_cycles=compute_cycles,
         compute_energy=compute_energy,
         levels=tuple(levels),
@@ -122,29 +132,24 @@ def analyse_cost(design: Design, sparse: SparseAnalysis, legality: Legality) -> 
 def _check_mesh(design: Design, sparse: SparseAnalysis, legality: Legality) -> None:
     """The instances that a mapping spreads over must exist, along both axes."""
     arch = design.architecture
-    for entry, hardware in enumerate((arch.compute, *arch.levels)):
-        name, mesh = hardware.name, hardware.mesh
-        xs = np.max([each.x[:, entry] for each in sparse.expansion], axis=0)
-        ys = np.max([each.y[:, entry] for each in sparse.expansion], axis=0)
+    for entry_of, hardware in enumerate((arch.compute, *arch.levels)):
+        mesh = hardware.mesh
+        xs = largest(*(each.x[entry_of] for each in sparse.expansion))
+        ys = largest(*(each.y[entry_of] for each in sparse.expansion))
         for what, needed, available in (
             ("along X", xs, mesh.x),
             ("along Y", ys, mesh.y),
             ("in all", xs * ys, mesh.instances),
         ):
-
-            def reason(
-                at: int,
-                name: str = name,
-                what: str = what,
-                needed: Ints = needed,
-                available: int = available,
-            ) -> str:
-                return (
-                    f"{design.source}: the mapping spreads over {needed[at]} instances of {name}"
-                    f" {what}; {available} are available."
-                )
-
+            reason = partial(_too_many, design.source, hardware.name, what, needed, available)
             legality.refuse(needed > available, reason)
+
+
+def _too_many(source: str, name: str, what: str, needed: Ints, available: int, at: int) -> str:
+    return (
+        f"{source}: the mapping spreads over {entry(needed, at)} instances of {name} {what};"
+        f" {available} are available."
+    )
 
 
 def _cost_level(
@@ -156,49 +161,48 @@ def _cost_level(
     legality: Legality,
 ) -> LevelCost:
     hardware = design.architecture.levels[level]
-    capacity = np.zeros_like(compute_cycles)
-    metadata = np.zeros_like(compute_cycles)
-    energy = np.zeros(len(compute_cycles))
-    reads, writes = np.zeros(len(compute_cycles)), np.zeros(len(compute_cycles))
+    capacity: Ints = 0
+    metadata: Ints = 0
+    energy: Floats = 0.0
+    reads: Floats = 0.0
+    writes: Floats = 0.0
     costs: dict[int, TensorCost] = {}
     for index, traffic in tensors.items():
         stored = traffic.dense.tile
         if traffic.representation is not None:
-            stored = traffic.representation.most
-            metadata = metadata + _metadata_bits(traffic.representation)
+            representation = traffic.representation
+            stored = representation.most
+            most_bits = representation.tree.bits(representation.most_words)
+            metadata = metadata + whole(ceil(most_bits))
         capacity = capacity + stored
         bits = _format_bits(traffic)
-        per_instance = _energy(design, hardware, traffic, bits, legality)
+        per_instance = _energy(design, hardware, traffic, bits)
         used = sparse.instances[level, index]
-        total = np.where(used > 0, per_instance * used, 0.0)
+        total = choose(used > 0, per_instance * used, 0.0)
         costs[index] = TensorCost(total, stored, bits)
         energy = energy + total
         # Bandwidth is that of an average instance, as not all get a non-empty tile.
         state = sparse.expansion[index]
-        scale = (state.x[:, level + 1] * state.y[:, level + 1]) / used
+        scale = ratio(state.x[level + 1] * state.y[level + 1], used)
         word = hardware.word_bits
         read = traffic.reads + bits["reads"] // word
         write = traffic.fills + traffic.updates + (bits["fills"] + bits["updates"]) // word
-        reads = reads + np.ceil(read / scale) / compute_cycles
-        writes = writes + np.ceil(write / scale) / compute_cycles
+        reads = reads + ratio(ceil(read / scale), compute_cycles)
+        writes = writes + ratio(ceil(write / scale), compute_cycles)
     _check_capacity(design, hardware, capacity, metadata, legality)
-    throttling, busiest = np.ones(len(compute_cycles)), np.zeros(len(compute_cycles))
+    throttling: Floats = 1.0
+    busiest: Floats = 0.0
     for limit, demand in (
         (hardware.read_bandwidth, reads),
         (hardware.write_bandwidth, writes),
         (hardware.shared_bandwidth, writes + reads),
     ):
         if limit is not None:
-            busiest = np.maximum(busiest, demand / limit)
-            throttling = np.where(
-                limit < demand, np.minimum(throttling, limit / demand), throttling
-            )
-    cycles = whole(np.ceil(compute_cycles / throttling))
+            busiest = largest(busiest, demand / limit)
+            slowed = least(throttling, ratio(limit, demand))
+            throttling = choose(limit < demand, slowed, throttling)
+    cycles = whole(ceil(ratio(compute_cycles, throttling)))
     return LevelCost(cycles, throttling, busiest, energy, costs)
-
-
-def _metadata_bits(representation: Representation) -> Ints:
-    return whole(np.ceil(representation.tree.bits(representation.most_words)))
 
 
 def _check_capacity(
@@ -206,34 +210,28 @@ def _check_capacity(
 ) -> None:
     if hardware.capacity is None:
         return
-    for what, unit, needed, available in (
-        ("data", "words", data, hardware.capacity),
-        ("metadata", "bits", metadata, hardware.metadata_capacity),
+    for what, needed, available in (
+        ("words of data", data, hardware.capacity),
+        ("bits of metadata", metadata, hardware.metadata_capacity),
     ):
-
-        def reason(
-            at: int,
-            what: str = what,
-            unit: str = unit,
-            needed: Ints = needed,
-            available: int = available,
-        ) -> str:
-            return (
-                f"{design.source}: the mapping does not fit {hardware.name}: its tiles need"
-                f" {needed[at]} {unit} of {what}, and {available} are available."
-            )
-
+        reason = partial(_too_large, design.source, hardware.name, what, needed, available)
         legality.refuse(needed > available, reason)
 
 
+def _too_large(source: str, name: str, what: str, needed: Ints, available: int, at: int) -> str:
+    return (
+        f"{source}: the mapping does not fit {name}: its tiles need {entry(needed, at)} {what}, and"
+        f" {available} are available."
+    )
+
+
 def _format_bits(traffic: SparseTraffic) -> dict[str, Ints]:
-    """Metadata bits moved, by kind of access, (batch,) each."""
-    none = np.zeros_like(traffic.reads)
+    """Metadata bits moved, by kind of access."""
     actions = ("reads", "fills", "updates", "skipped_reads", "skipped_updates")
-    moved: dict[str, Ints] = dict.fromkeys(actions, none)
+    moved: dict[str, Ints] = dict.fromkeys(actions, 0)
     if traffic.representation is not None:
-        for action in moved:
-            words: Ints | None = getattr(traffic.format, action)
+        for action in actions:
+            words: Words | None = getattr(traffic.format, action)
             if words is not None:
                 moved[action] = traffic.representation.tree.bits(words)
     return moved
@@ -244,12 +242,11 @@ def _energy(
     hardware: StorageLevel,
     traffic: SparseTraffic,
     bits: dict[str, Ints],
-    legality: Legality,
 ) -> Floats:
     """pJ of one instance: vector accesses times the energy of each action."""
-    ratio = _block_ratio(design, hardware, traffic, legality)
+    filling = _block_filling(design, hardware, traffic)
     table, block = hardware.energy, hardware.block_size
-    energy = np.zeros(len(ratio))
+    energy: Floats = 0.0
     for action, accesses in (
         ("read", traffic.reads),
         ("fill", traffic.fills),
@@ -257,7 +254,7 @@ def _energy(
         ("skipped_read", traffic.skipped_reads),
         ("skipped_update", traffic.skipped_updates),
     ):
-        energy = energy + -(-accesses // block) * ratio * table[action]
+        energy = energy + -(-accesses // block) * filling * table[action]
     if hardware.metadata_width:
         for action, kind in (
             ("metadata_read", "reads"),
@@ -266,35 +263,31 @@ def _energy(
             ("metadata_update", "updates"),
             ("skipped_metadata_update", "skipped_updates"),
         ):
-            energy = energy + np.ceil(bits[kind] / hardware.metadata_width) * table[action]
+            energy = energy + ceil(bits[kind] / hardware.metadata_width) * table[action]
     return energy
 
 
-def _block_ratio(
-    design: Design, hardware: StorageLevel, traffic: SparseTraffic, legality: Legality
-) -> Floats:
+def _block_filling(design: Design, hardware: StorageLevel, traffic: SparseTraffic) -> Floats:
     """Vector accesses over scalar accesses / block size, for compressed tiles in few blocks."""
-    batch, block = len(traffic.reads), hardware.block_size
-    representation = traffic.representation
+    block, representation = hardware.block_size, traffic.representation
     if representation is None or block == 1:
-        return np.ones(batch)
+        return 1.0
     density, tile = representation.density, traffic.dense.tile
     sparse = density < 1.0
     if block not in _BLOCK_THRESHOLDS:
-        if sparse.any():
+        if anywhere(sparse):
             raise UnsupportedError(
                 f"{design.source}: {hardware.name} holds a compressed tensor in blocks of {block}"
                 f" words; Timeloop knows {', '.join(map(str, _BLOCK_THRESHOLDS))}"
                 " (data_storage_width / datawidth)."
             )
-        return np.ones(batch)
-    tenth = np.where(density >= 0.1, np.floor(density / 0.1) - 1, 0)
-    thresholds = np.array(_BLOCK_THRESHOLDS[block])[np.clip(whole(tenth), 0, 9)]
+        return 1.0
+    tenth = whole(choose(density >= 0.1, floor(density / 0.1) - 1, 0))
+    thresholds = lookup(_BLOCK_THRESHOLDS[block], least(largest(tenth, 0), 9))
     few = sparse & (thresholds > tile // block)
-    if not few.any():
-        return np.ones(batch)
-    occupancies = representation.occupancies
-    blocks = np.ceil(occupancies.counts / block) * occupancies.probabilities
-    filled = in_order_sum(blocks, 1)[representation.group] / (tile * density / block)
+    if not anywhere(few):
+        return 1.0
+    (blocks,) = representation.occupancies.expected(lambda count: [ceil(count / block)])
+    filled = ratio(take(blocks, representation.kind), tile * density / block)
     # A tile that Timeloop expects to be empty (density 0) is not accessed at all.
-    return np.where(few & (density > 0), filled, 1.0)
+    return choose(few & (density > 0), filled, 1.0)
