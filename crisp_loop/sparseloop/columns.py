@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from numpy import ndarray
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
 FloatArray: TypeAlias = npt.NDArray[np.float64]
@@ -46,42 +47,42 @@ def choose(where: Flags, yes: Any, no: Any) -> Any:
 
 def negated(flags: Flags) -> Flags:
     """True where ``flags`` is False."""
-    return ~flags if isinstance(flags, np.ndarray) else not flags
+    return ~flags if type(flags) is ndarray else not flags
 
 
 def anywhere(flags: Flags) -> bool:
     """Whether any mapping is flagged."""
-    return bool(flags.any()) if isinstance(flags, np.ndarray) else flags
+    return bool(flags.any()) if type(flags) is ndarray else flags
 
 
 def plainly(value: Any, number: float) -> bool:
     """Whether ``value`` is plainly ``number``, in all mappings."""
-    return not isinstance(value, np.ndarray) and value == number
+    return type(value) is not ndarray and value == number
 
 
-def floor(values: Floats) -> Floats:
+def floor(values: Floats) -> Ints:
     """The next whole number below."""
-    if isinstance(values, np.ndarray):
-        return np.floor(values)
+    if type(values) is ndarray:
+        return np.floor(values).astype(np.int64)
     try:
         return math.floor(values)
-    except (OverflowError, ValueError):  # inf and nan stay
-        return values
+    except (OverflowError, ValueError):  # inf and nan
+        return _LOST
 
 
-def ceil(values: Floats) -> Floats:
+def ceil(values: Floats) -> Ints:
     """The next whole number above."""
-    if isinstance(values, np.ndarray):
-        return np.ceil(values)
+    if type(values) is ndarray:
+        return np.ceil(values).astype(np.int64)
     try:
         return math.ceil(values)
     except (OverflowError, ValueError):
-        return values
+        return _LOST
 
 
 def whole(values: Floats) -> Ints:
     """Truncate towards zero, as a C++ conversion to an unsigned integer does."""
-    if isinstance(values, np.ndarray):
+    if type(values) is ndarray:
         return values.astype(np.int64)
     try:
         return int(values)
@@ -91,14 +92,14 @@ def whole(values: Floats) -> Ints:
 
 def ratio(values: Any, to: Any) -> Floats:
     """``values / to`` where that may be a division by 0: inf or nan, as in C++."""
-    if isinstance(to, np.ndarray) or to:
+    if type(to) is ndarray or to:
         return values / to
-    return np.divide(values, to) if isinstance(values, np.ndarray) else float(np.divide(values, to))
+    return np.divide(values, to) if type(values) is ndarray else float(np.divide(values, to))
 
 
 def least(one: Any, other: Any) -> Any:
     """The smaller of two."""
-    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+    if type(one) is ndarray or type(other) is ndarray:
         return np.minimum(one, other)
     return min(one, other)
 
@@ -106,7 +107,7 @@ def least(one: Any, other: Any) -> Any:
 def largest(first: Any, *others: Any) -> Any:
     """The largest of some."""
     for other in others:
-        if isinstance(first, np.ndarray) or isinstance(other, np.ndarray):
+        if type(first) is ndarray or type(other) is ndarray:
             first = np.maximum(first, other)
         elif other > first:
             first = other
@@ -115,22 +116,27 @@ def largest(first: Any, *others: Any) -> Any:
 
 def lookup(table: Sequence[int], places: Ints) -> Ints:
     """``table[place]``."""
-    return np.array(table)[places] if isinstance(places, np.ndarray) else table[places]
+    return np.array(table)[places] if type(places) is ndarray else table[places]
 
 
 def entry(values: Any, mapping: int) -> Any:
     """The plain number of one mapping."""
-    return values.item(mapping) if isinstance(values, np.ndarray) else values
+    return values.item(mapping) if type(values) is ndarray else values
 
 
 def take(values: Any, rows: Rows) -> Any:
     """The column of some mappings, in the order of ``rows``."""
-    return values[rows] if isinstance(values, np.ndarray) else values
+    return values[rows] if type(values) is ndarray else values
+
+
+def take_each(columns: list[Any], rows: Rows) -> list[Any]:
+    """:func:`take` for a list of columns."""
+    return columns if rows is ALL else [take(values, rows) for values in columns]
 
 
 def filled(values: Any, length: int) -> npt.NDArray[Any]:
     """The column as an array, whether or not all mappings agree."""
-    return values if isinstance(values, np.ndarray) else np.full(length, values)
+    return values if type(values) is ndarray else np.full(length, values)
 
 
 def agreed(values: npt.NDArray[Any]) -> Any:
@@ -146,9 +152,10 @@ def distinct(columns: Iterable[Ints]) -> tuple[Rows, Rows]:
     the first keeps one mapping of a kind; taking the second from what was found for kinds hands it
     back to all. Each row of numbers becomes one number, digit by digit.
     """
-    codes, codes_to = np.zeros(1, dtype=np.int64), 1
+    codes: Ints = 0
+    codes_to = 1
     for column in columns:
-        if not isinstance(column, np.ndarray):
+        if type(column) is not ndarray:
             continue
         digits = int(column.max()) + 1
         if codes_to * digits >= 2**62:
@@ -191,10 +198,17 @@ def merged(parts: Sequence[tuple[Rows, Any]]) -> Any:
     return found
 
 
+def merged_each(parts: Sequence[tuple[Rows, list[Any]]]) -> list[Any]:
+    """:func:`merged` for lists of columns."""
+    if len(parts) == 1:
+        return parts[0][1]
+    places = range(len(parts[0][1]))
+    return [merged([(rows, columns[at]) for rows, columns in parts]) for at in places]
+
+
 def by_kind(function: Callable[..., int], *columns: Ints) -> Ints:
     """``function`` of plain numbers, asked once a kind of mapping."""
-    parts = [(rows, function(*numbers)) for rows, numbers in cases(columns)]
-    return merged(parts)
+    return merged([(rows, function(*numbers)) for rows, numbers in cases(columns)])
 
 
 def in_order_sum(values: npt.NDArray[Any]) -> Floats:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from crisp_loop.sparseloop.columns import Floats, Ints, floor, largest, least, negated, ratio, whole
+from crisp_loop.sparseloop.columns import Floats, Ints, floor, largest, least, negated, ratio
 from crisp_loop.sparseloop.legality import Legality
 from crisp_loop.sparseloop.parse import Design
 
@@ -35,7 +35,7 @@ class _Operand:
 def filter_computes(
     design: Design,
     total: Ints,
-    left: Floats,
+    left: Ints,
     absent: dict[int, Floats],
     compressed: dict[int, bool],
     legality: Legality,
@@ -72,12 +72,13 @@ def filter_computes(
         states = (0.0, gone) if compressed[index] else (gone, 0.0)
         operands.append(_Operand(_share(present), *states))
     a, b = operands
-    skipped: Floats = 0.0
+    skipped: Ints = 0
     if design.optimizations.skip_compute:
-        skipped = left * (a.present * b.left_out + a.left_out * b.present)
-        skipped = floor(skipped + left * (a.zero * b.left_out + a.left_out * b.zero))
+        one_left_out = left * (a.present * b.left_out + a.left_out * b.present)
+        no_effect = left * (a.zero * b.left_out + a.left_out * b.zero)
+        skipped = floor(one_left_out + no_effect)
     unseen = floor(left * (a.left_out * b.left_out))
-    return Computes(total, whole(left - skipped - unseen), whole(skipped))
+    return Computes(total, left - skipped - unseen, skipped)
 
 
 def _share(values: Floats) -> Floats:

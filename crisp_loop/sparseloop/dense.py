@@ -21,7 +21,7 @@ from crisp_loop.sparseloop.legality import Legality
 from crisp_loop.sparseloop.parse import Design
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class DenseTraffic:
     """One tensor at one level that keeps it; scalar counts per instance."""
 

@@ -27,7 +27,6 @@ from crisp_loop.sparseloop.columns import (
     least,
     plainly,
     ratio,
-    whole,
 )
 from crisp_loop.sparseloop.hypergeometric import probabilities
 
@@ -107,7 +106,7 @@ class FixedStructured:
         """The largest possible occupancy."""
         exact = tile * self.density
         low = floor(exact)
-        return whole(choose(1 - (exact - low) >= 1.0, low, ceil(exact)))
+        return choose(1 - (exact - low) >= 1.0, low, ceil(exact))
 
     def p_empty(self, tile: Ints) -> Floats:
         """Probability of an empty tile."""
@@ -128,14 +127,14 @@ class FixedStructured:
         # Ceil is beyond the largest occupancy where its share is lost in rounding.
         p_high = choose(p_low < 1.0, exact - low, 0.0)
         smallest_is_zero = floor(low / tile * tile) == 0
-        return _LowOrHigh(whole(low), whole(ceil(exact)), p_low, p_high, smallest_is_zero)
+        return _LowOrHigh(low, ceil(exact), p_low, p_high, smallest_is_zero)
 
 
 def _p_none(exact: Floats) -> Floats:
     return choose(exact < 1.0, 1 - exact, 0.0)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _LowOrHigh:
     """Two occupancies, of which the low one is always possible."""
 

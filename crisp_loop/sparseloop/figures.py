@@ -79,8 +79,8 @@ def _of_tensor(traffic: SparseTraffic, instances: float, cost: TensorCost, at: i
         # Like timeloop-model, say nothing of a kind of access that moves no bits.
         if traffic.format is None or not entry(cost.format_bits[kind], at):
             return FormatAccesses()
-        ranks = getattr(traffic.format, kind)
-        return FormatAccesses(tuple((entry(m, at), entry(p, at)) for m, p in ranks))
+        moved = [entry(each, at) for each in getattr(traffic.format, kind)]
+        return FormatAccesses(tuple(zip(moved[::2], moved[1::2], strict=True)))
 
     dense = traffic.dense
     return TensorStats(

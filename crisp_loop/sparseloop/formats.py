@@ -21,6 +21,7 @@ from crisp_loop.sparseloop.columns import (
     ceil,
     choose,
     merged,
+    merged_each,
     negated,
     plainly,
     take,
@@ -28,8 +29,8 @@ from crisp_loop.sparseloop.columns import (
 from crisp_loop.sparseloop.density import Density
 from crisp_loop.sparseloop.optimizations import Rank
 
-Words: TypeAlias = list[tuple[Floats, Floats]]
-"""[rank] metadata and payload words, as columns."""
+Words: TypeAlias = list[Floats]
+"""[2 * rank] metadata words, [2 * rank + 1] payload words."""
 SCALAR = -1
 """In place of a loop's position: a tile of one element."""
 
@@ -120,7 +121,7 @@ def plan_ranks(tensor: RankLevels, nontrivial: tuple[bool, ...]) -> tuple[RankPl
     return tuple(plans)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Fibertree:
     """The tree of one compressed tensor at one level."""
 
@@ -135,7 +136,7 @@ class Fibertree:
     def bits(self, words: Words) -> Floats:
         """Bits of so many words. Ranks over trivial loops have none: nobody traverses them."""
         total: Floats = 0
-        for rank, (metadata, payload) in zip(self.ranks, words, strict=True):
+        for rank, metadata, payload in zip(self.ranks, words[::2], words[1::2], strict=True):
             if rank.metadata_bits or rank.payload_bits:
                 total = total + (metadata * rank.metadata_bits + payload * rank.payload_bits)
         return total
@@ -155,7 +156,7 @@ class Fibertree:
         for number, rank in enumerate(self.ranks):
             fiber = self.fiber[number]
             if number and plainly(fiber, 1):
-                found.append((0.0, 0.0))
+                found += (0, 0)
                 continue
             nonempty = fibers[-1 - number] * (1 - p_empty[number + 1])
             metadata: Floats = 0.0
@@ -171,11 +172,11 @@ class Fibertree:
             # The payload of the innermost rank in use is the data itself.
             payload = choose(above & used, 0.0, payload)
             above = above & negated(used)
-            found.append((metadata, payload))
+            found += (metadata, payload)
         return found
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Misfits:
     """The mappings of a batch whose loops do not fit the ranks of one level."""
 
@@ -208,13 +209,8 @@ def build_trees(
     ]
     found: list[tuple[Fibertree, Misfits]] = []
     for index, level in enumerate(tensor.levels):
-        parts = [(rows, _rank_sizes(plan[index], factors, tiles, rows)) for rows, plan in plans]
-        fiber, coordinate = (
-            [
-                merged([(rows, sizes[which][rank]) for rows, sizes in parts])
-                for rank in range(len(level.ranks))
-            ]
-            for which in range(2)
+        fiber, coordinate = _rank_sizes(
+            [(rows, plan[index]) for rows, plan in plans], factors, tiles
         )
         tree = Fibertree(level.ranks, tiles[level.loops[-1][0]], fiber, coordinate)
         found.append((tree, Misfits([(rows, plan[index].problem) for rows, plan in plans])))
@@ -222,13 +218,18 @@ def build_trees(
 
 
 def _rank_sizes(
-    plan: RankPlan, factors: Sequence[Ints], tiles: Sequence[Ints], rows: Rows
+    plans: Sequence[tuple[Rows, RankPlan]], factors: Sequence[Ints], tiles: Sequence[Ints]
 ) -> tuple[list[Ints], list[Ints]]:
-    """[rank] coordinates of a fiber, and elements under a coordinate, of some mappings."""
-    coordinate: list[Ints] = [
-        1 if position == SCALAR else take(tiles[position], rows) for position in plan.tiles
-    ]
-    fiber: list[Ints] = [1] * len(coordinate)
-    for position, rank in plan.taken:
-        fiber[rank] = fiber[rank] * take(factors[position], rows)
-    return fiber, coordinate
+    """[rank] coordinates of a fiber, and elements under a coordinate."""
+    fibers: list[tuple[Rows, list[Ints]]] = []
+    coordinates: list[tuple[Rows, list[Ints]]] = []
+    for rows, plan in plans:
+        coordinate: list[Ints] = [
+            1 if position == SCALAR else take(tiles[position], rows) for position in plan.tiles
+        ]
+        fiber: list[Ints] = [1] * len(coordinate)
+        for position, rank in plan.taken:
+            fiber[rank] = fiber[rank] * take(factors[position], rows)
+        fibers.append((rows, fiber))
+        coordinates.append((rows, coordinate))
+    return merged_each(fibers), merged_each(coordinates)

@@ -20,7 +20,6 @@ from crisp_loop.sparseloop.columns import (
     lookup,
     ratio,
     take,
-    whole,
 )
 from crisp_loop.sparseloop.formats import Words
 from crisp_loop.sparseloop.legality import Legality
@@ -38,7 +37,7 @@ _BLOCK_THRESHOLDS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class TensorCost:
     """One tensor at one level."""
 
@@ -50,7 +49,7 @@ class TensorCost:
     """Metadata bits read, filled and updated."""
 
 
-@dataclass
+@dataclass(slots=True)
 class LevelCost:
     """One storage level."""
 
@@ -93,7 +92,7 @@ def analyse_cost(design: Design, sparse: SparseAnalysis, legality: Legality) -> 
             " on average; timeloop-model then counts no cycles."
         ),
     )
-    compute_cycles = whole(ceil(computes.actual / units))
+    compute_cycles = ceil(computes.actual / units)
     tensors = range(len(design.problem.tensors))
     levels = [
         _cost_level(
@@ -173,7 +172,7 @@ def _cost_level(
             representation = traffic.representation
             stored = representation.most
             most_bits = representation.tree.bits(representation.most_words)
-            metadata = metadata + whole(ceil(most_bits))
+            metadata = metadata + ceil(most_bits)
         capacity = capacity + stored
         bits = _format_bits(traffic)
         per_instance = _energy(design, hardware, traffic, bits)
@@ -201,7 +200,7 @@ def _cost_level(
             busiest = largest(busiest, demand / limit)
             slowed = least(throttling, ratio(limit, demand))
             throttling = choose(limit < demand, slowed, throttling)
-    cycles = whole(ceil(ratio(compute_cycles, throttling)))
+    cycles = ceil(ratio(compute_cycles, throttling))
     return LevelCost(cycles, throttling, busiest, energy, costs)
 
 
@@ -282,7 +281,7 @@ def _block_filling(design: Design, hardware: StorageLevel, traffic: SparseTraffi
                 " (data_storage_width / datawidth)."
             )
         return 1.0
-    tenth = whole(choose(density >= 0.1, floor(density / 0.1) - 1, 0))
+    tenth = choose(density >= 0.1, floor(density / 0.1) - 1, 0)
     thresholds = lookup(_BLOCK_THRESHOLDS[block], least(largest(tenth, 0), 9))
     few = sparse & (thresholds > tile // block)
     if not anywhere(few):

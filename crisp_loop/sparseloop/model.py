@@ -75,7 +75,7 @@ def evaluate_specs(specs: Sequence[Spec]) -> Iterator[Evaluation]:
     for number, spec in enumerate(specs):
         with contextlib.suppress(CrispLoopError):  # told when it is this one's turn
             design = parse(spec)
-            alike.setdefault(structure(spec, design), []).append((number, design))
+            alike.setdefault(structure(design), []).append((number, design))
     for group in alike.values():
         for start in range(0, len(group), _AT_ONCE):
             found |= _evaluate_alike(group[start : start + _AT_ONCE])

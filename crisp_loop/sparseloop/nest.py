@@ -68,11 +68,17 @@ class Nest:
 
     def holder(self, level: int, tensor: int) -> int | None:
         """The first level from ``level`` upwards that keeps ``tensor``."""
-        return next((up for up in self.kept[tensor] if up >= level), None)
+        for up in self.kept[tensor]:
+            if up >= level:
+                return up
+        return None
 
     def child(self, level: int, tensor: int) -> int | None:
         """The next level below ``level`` that keeps ``tensor``; None is the compute."""
-        return next((low for low in reversed(self.kept[tensor]) if low < level), None)
+        for low in reversed(self.kept[tensor]):
+            if low < level:
+                return low
+        return None
 
     def parent(self, level: int, tensor: int) -> int | None:
         """The next level above ``level`` that keeps ``tensor``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import chain, pairwise
+from itertools import pairwise
 
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.sparseloop.columns import (
@@ -16,6 +16,7 @@ from crisp_loop.sparseloop.columns import (
     distinct,
     filled,
     take,
+    take_each,
 )
 from crisp_loop.sparseloop.dense import DenseAnalysis
 from crisp_loop.sparseloop.density import Density, Occupancies
@@ -36,7 +37,7 @@ Key = tuple[int, int]
 """(level, tensor)."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Representation:
     """How a compressed tile is stored at one level."""
 
@@ -107,8 +108,8 @@ def _represent(tree: Fibertree, density: Density, has_parent: bool) -> Represent
         each = Fibertree(
             tree.ranks,
             filled(take(tree.tile, first), len(first)),
-            [take(fiber, first) for fiber in tree.fiber],
-            [take(coordinate, first) for coordinate in tree.coordinate],
+            take_each(tree.fiber, first),
+            take_each(tree.coordinate, first),
         )
     occupancies = density.occupancies(each.tile)
     # An empty tile is not sent by a parent that knows of it from its metadata.
@@ -116,21 +117,16 @@ def _represent(tree: Fibertree, density: Density, has_parent: bool) -> Represent
     sent = occupancies.given_not_empty(conditional)
     most = density.most(each.tile)
 
-    def at_occupancy(occupancy: Ints) -> list[Floats]:
-        return [occupancy, *chain.from_iterable(each.words(density, occupancy))]
-
-    mean, *words = sent.expected(at_occupancy)
+    mean, *words = sent.expected(lambda occupancy: [occupancy, *each.words(density, occupancy)])
     return Representation(
         tree=tree,
         occupancies=occupancies,
         kind=kind,
         density=take(mean / each.tile, kind),
         used=take(choose(conditional, 1 - occupancies.first, 1.0), kind),
-        words=[
-            (take(m, kind), take(p, kind)) for m, p in zip(words[::2], words[1::2], strict=True)
-        ],
+        words=take_each(words, kind),
         most=take(most, kind),
-        most_words=[(take(m, kind), take(p, kind)) for m, p in each.words(density, most)],
+        most_words=take_each(each.words(density, most), kind),
     )
 
 

@@ -57,7 +57,7 @@ def _loops_between(design: Design, level: int, tensor: int) -> range:
     return design.nest.within(0 if child is None else child + 1, level)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _Leaders:
     """The loops that decide which tile leads, for one set of non-trivial loops."""
 
@@ -137,7 +137,7 @@ def _leader_tile(
     widen = ceil(design.architecture.levels[level].block_size / (granularity / together))
     for dim in (dim for dim in design.problem.dims if dim in joint):
         narrowing = joint[dim] / widen
-        leader[dim] = whole(ceil(leader[dim] / narrowing))
+        leader[dim] = ceil(leader[dim] / narrowing)
         widen = widen / joint[dim]
     walked = loops[leaders.target].dim
     leader[walked] = choose(widen > 1, whole(leader[walked] * widen), leader[walked])
@@ -151,7 +151,7 @@ def _product(sizes: dict[str, Ints], dims: frozenset[str]) -> Ints:
     return product
 
 
-@dataclass
+@dataclass(slots=True)
 class Expansion:
     """Spatial instances that a tensor needs at each level once empty ones are left out.
 

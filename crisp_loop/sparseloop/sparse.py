@@ -6,7 +6,8 @@ their own level as *skipped* ones and below it altogether; last come the compute
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from copy import copy
+from dataclasses import dataclass
 from functools import partial
 
 from crisp_loop.core.errors import UnsupportedError
@@ -20,7 +21,6 @@ from crisp_loop.sparseloop.columns import (
     floor,
     largest,
     ratio,
-    whole,
 )
 from crisp_loop.sparseloop.compute import Computes, filter_computes
 from crisp_loop.sparseloop.dense import DenseAnalysis, DenseTraffic
@@ -31,7 +31,7 @@ from crisp_loop.sparseloop.representation import Key, Representation, represent
 from crisp_loop.sparseloop.saf import Expansion, skipping_probability, spatial_skipping
 
 
-@dataclass
+@dataclass(slots=True)
 class FormatTraffic:
     """Metadata and payload words that move; None where none do."""
 
@@ -42,7 +42,7 @@ class FormatTraffic:
     skipped_updates: Words | None = None
 
 
-@dataclass
+@dataclass(slots=True)
 class SparseTraffic:
     """One tensor at one level: what happens of the dense traffic, per instance."""
 
@@ -130,13 +130,13 @@ def _apply_format(traffic: SparseTraffic, representation: Representation) -> Non
     sparsity = 1 - representation.density
 
     def existing(accesses: Ints) -> Ints:
-        return accesses - whole(floor(accesses * sparsity))
+        return accesses - floor(accesses * sparsity)
 
     def metadata(accesses: Ints) -> Words | None:
         if not anywhere(accesses != 0):
             return None
         tiles = accesses / dense.tile
-        return [(whole(ceil(m * tiles)), whole(ceil(p * tiles))) for m, p in words]
+        return [ceil(each * tiles) for each in words]
 
     traffic.representation = representation
     traffic.reads, traffic.fills = existing(dense.reads), existing(dense.fills)
@@ -145,19 +145,19 @@ def _apply_format(traffic: SparseTraffic, representation: Representation) -> Non
     )
 
 
-@dataclass
+@dataclass(slots=True)
 class _Existing:
     """Accesses that the SAFs of the levels above leave to exist, as they are whittled down."""
 
-    reads: Floats
-    fills: Floats
-    updates: Floats
+    reads: Ints
+    fills: Ints
+    updates: Ints
     format: FormatTraffic | None
 
     @classmethod
     def before(cls, traffic: SparseTraffic) -> _Existing:
         """What the formats leave."""
-        format_ = replace(traffic.format) if traffic.format else None
+        format_ = copy(traffic.format)
         return cls(traffic.reads, traffic.fills, traffic.updates, format_)
 
     def thin(self, p: Floats, ranks_above: int) -> None:
@@ -172,8 +172,8 @@ class _Existing:
 
     def settle(self, traffic: SparseTraffic) -> None:
         """Make them the actual accesses."""
-        traffic.reads, traffic.fills = whole(self.reads), whole(self.fills)
-        traffic.updates = whole(self.updates)
+        traffic.reads, traffic.fills = self.reads, self.fills
+        traffic.updates = self.updates
         traffic.format = self.format
 
 
@@ -181,8 +181,7 @@ def _thinned(words: Words | None, p: Floats) -> Words | None:
     """A share ``p`` less of rank 0."""
     if words is None:
         return None
-    metadata, payload = (each - whole(floor(each * p)) for each in words[0])
-    return [(metadata, payload), *words[1:]]
+    return [*(each - floor(each * p) for each in words[:2]), *words[2:]]
 
 
 def _filter_accesses(
@@ -190,8 +189,8 @@ def _filter_accesses(
     traffic: dict[Key, SparseTraffic],
     skips: dict[Key, Floats],
     spatial: dict[Key, Floats],
-    computes: Floats,
-) -> tuple[Floats, dict[int, Floats]]:
+    computes: Ints,
+) -> tuple[Ints, dict[int, Floats]]:
     """Propagate every SAF from its level downwards.
 
     Returns the computes that are left, and for each input whose SAFs reach the compute the
@@ -242,7 +241,7 @@ def _filter_accesses(
                 own = traffic[level, index]
                 left_over.settle(own)
                 own.temporal_reductions = _reductions(own)
-    return whole(computes), absent
+    return computes, absent
 
 
 def _skip_here(
@@ -252,9 +251,9 @@ def _skip_here(
     own = traffic[level, index]
     output = design.problem.tensors[index].output
     wanted = own.reads * p
-    own.skipped_reads = whole(ceil(wanted) if output else floor(wanted))
+    own.skipped_reads = ceil(wanted) if output else floor(wanted)
     own.reads = own.reads - own.skipped_reads
-    own.skipped_updates = whole(floor(own.updates * p))
+    own.skipped_updates = floor(own.updates * p)
     own.updates = own.updates - own.skipped_updates
     if own.format is not None:
         # A read sends the ranks of the child; without a child, all.
@@ -271,15 +270,9 @@ def _split(words: Words | None, share: Floats, ranks: int) -> tuple[Words | None
     """What is left of some words, and what is skipped: a share of the lowest ranks."""
     if words is None:
         return None, None
-    skipped: Words = [
-        (whole(floor(metadata * share)), whole(floor(payload * share)))
-        for metadata, payload in words[:ranks]
-    ]
-    skipped += [(0, 0)] * (len(words) - len(skipped))
-    left = [
-        (metadata - less[0], payload - less[1])
-        for (metadata, payload), less in zip(words, skipped, strict=True)
-    ]
+    skipped: Words = [floor(each * share) for each in words[: 2 * ranks]]
+    skipped += [0] * (len(words) - len(skipped))
+    left = [each - less for each, less in zip(words, skipped, strict=True)]
     return left, skipped
 
 
@@ -288,7 +281,7 @@ def _reductions(traffic: SparseTraffic) -> Ints:
     updates = traffic.dense.updates
     # In floating point, as Timeloop does: their product is beyond whole numbers of 53 bits.
     share = ratio(traffic.temporal_reductions * (traffic.updates * 1.0), updates)
-    return whole(choose(updates == 0, 0.0, ceil(share)))
+    return choose(updates == 0, 0, ceil(share))
 
 
 def _check_fanout(design: Design, expansion: tuple[Expansion, ...], legality: Legality) -> None:
