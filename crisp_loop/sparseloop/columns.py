@@ -211,6 +211,20 @@ def by_kind(function: Callable[..., int], *columns: Ints) -> Ints:
     return merged([(rows, function(*numbers)) for rows, numbers in cases(columns)])
 
 
+def once_a_number(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """``function`` of a column, asked only once for each plain number."""
+    known: dict[float, Any] = {}
+
+    def asked(values: Any) -> Any:
+        if type(values) is ndarray:
+            return function(values)
+        if values not in known:
+            known[values] = function(values)
+        return known[values]
+
+    return asked
+
+
 def in_order_sum(values: npt.NDArray[Any]) -> Floats:
     """Sum over the first axis from first to last, so that the last bit agrees with a plain loop."""
     total = np.cumsum(values, axis=0)[-1]

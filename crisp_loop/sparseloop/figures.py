@@ -18,6 +18,8 @@ from crisp_loop.sparseloop.microarchitecture import Cost, LevelCost, TensorCost
 from crisp_loop.sparseloop.parse import Design
 from crisp_loop.sparseloop.sparse import SparseAnalysis, SparseTraffic
 
+_NO_ACCESSES, _NO_WORDS = Accesses(), FormatAccesses()
+
 
 def figures(design: Design, sparse: SparseAnalysis, cost: Cost, at: int = 0) -> Evaluation:
     """The figures of mapping number ``at`` of the batch that was analysed."""
@@ -68,17 +70,14 @@ def _of_level(
 
 
 def _of_tensor(traffic: SparseTraffic, instances: float, cost: TensorCost, at: int) -> TensorStats:
-    def accesses(dense: Ints, actual: Ints, skipped: Ints | None = None) -> Accesses:
-        return Accesses(
-            algorithmic=entry(dense, at),
-            actual=entry(actual, at),
-            skipped=0 if skipped is None else entry(skipped, at),
-        )
+    def accesses(dense: Ints, actual: Ints, skipped: Ints = 0) -> Accesses:
+        numbers = entry(dense, at), entry(actual, at), 0, entry(skipped, at)
+        return Accesses(*numbers) if any(numbers) else _NO_ACCESSES
 
     def words(kind: str) -> FormatAccesses:
         # Like timeloop-model, say nothing of a kind of access that moves no bits.
         if traffic.format is None or not entry(cost.format_bits[kind], at):
-            return FormatAccesses()
+            return _NO_WORDS
         moved = [entry(each, at) for each in getattr(traffic.format, kind)]
         return FormatAccesses(tuple(zip(moved[::2], moved[1::2], strict=True)))
 

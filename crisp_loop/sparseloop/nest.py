@@ -180,15 +180,10 @@ def parse_factors(mapping: Field, nest: Nest) -> tuple[int, ...]:
 
 
 def _factors(field: Field, dims: Mapping[str, int]) -> dict[str, int]:
-    text = field.text().split("#")[0]
     factors: dict[str, int] = {}
-    for word in _SEPARATOR.split(_EQUALS.sub("=", text).strip()):
-        if not word:
-            continue
-        match = _word(word)
-        if not match:
+    for word, dim, factor, last in _words(field.text()):
+        if not dim:
             raise field.error(f"{word!r} is no factor; expected DIMENSION=FACTOR")
-        dim, factor, last = match
         if last != factor:
             raise field.unsupported(f"{word} is an imperfect factor; factors must divide")
         if dim not in dims:
@@ -206,7 +201,12 @@ _FACTOR = re.compile(r"([A-Za-z]+)=?(\d+)(?:,(\d+))?")
 
 
 @lru_cache(maxsize=4096)
-def _word(word: str) -> tuple[str, int, int] | None:
-    """``N=4,3`` as (N, 4, 3): a dimension, its factor, and that of the last iteration."""
-    match = _FACTOR.fullmatch(word)
-    return (match[1], int(match[2]), int(match[3] or match[2])) if match else None
+def _words(text: str) -> list[tuple[str, str, int, int]]:
+    """Each word of some factors, ``N=4,3`` as a dimension, its factor, and that of the last
+    iteration; without a dimension where it is none."""
+    words = _SEPARATOR.split(_EQUALS.sub("=", text.split("#")[0]).strip())
+    matches = [(word, _FACTOR.fullmatch(word)) for word in words if word]
+    return [
+        (word, match[1], int(match[2]), int(match[3] or match[2])) if match else (word, "", 0, 0)
+        for word, match in matches
+    ]

@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 from itertools import pairwise
 
 from crisp_loop.core.errors import CrispLoopError
+from crisp_loop.sparseloop.architecture import Architecture
 from crisp_loop.sparseloop.columns import (
     ALL,
     Floats,
@@ -15,6 +16,7 @@ from crisp_loop.sparseloop.columns import (
     choose,
     distinct,
     filled,
+    once_a_number,
     take,
     take_each,
 )
@@ -64,11 +66,12 @@ def represent(
     """The expected and the largest data and metadata of every compressed tile."""
     found: dict[Key, Representation] = {}
     for index, tensor in enumerate(design.problem.tensors):
-        kept = design.nest.kept[index]
-        _check_chain(design, index, kept)
-        if (kept[-1], index) not in design.optimizations.formats:
+        kept, formats = design.nest.kept[index], design.optimizations
+        if problem := _chain_problem(formats, design.nest, design.architecture, index, tensor.name):
+            raise CrispLoopError(f"{design.source}: {problem}.")
+        if (kept[-1], index) not in formats.formats:
             continue
-        levels = _rank_levels(design.optimizations, design.nest, index, tensor.dims)
+        levels = _rank_levels(formats, design.nest, index, tensor.dims)
         trees = build_trees(levels, dense.factors, dense.tiles[index])
         for level, (tree, misfits) in zip(kept, trees, strict=True):
             place = f"{tensor.name} at {design.architecture.levels[level].name}"
@@ -116,8 +119,8 @@ def _represent(tree: Fibertree, density: Density, has_parent: bool) -> Represent
     conditional = occupancies.smallest_is_zero & has_parent
     sent = occupancies.given_not_empty(conditional)
     most = density.most(each.tile)
-
-    mean, *words = sent.expected(lambda occupancy: [occupancy, *each.words(density, occupancy)])
+    words_at = once_a_number(partial(each.words, density))
+    mean, *words = sent.expected(lambda occupancy: [occupancy, *words_at(occupancy)])
     return Representation(
         tree=tree,
         occupancies=occupancies,
@@ -126,25 +129,32 @@ def _represent(tree: Fibertree, density: Density, has_parent: bool) -> Represent
         used=take(choose(conditional, 1 - occupancies.first, 1.0), kind),
         words=take_each(words, kind),
         most=take(most, kind),
-        most_words=take_each(each.words(density, most), kind),
+        most_words=take_each(words_at(most), kind),
     )
 
 
-def _check_chain(design: Design, tensor: int, kept: tuple[int, ...]) -> None:
+@lru_cache(maxsize=1024)
+def _chain_problem(
+    optimizations: SparseOptimizations,
+    nest: Nest,
+    architecture: Architecture,
+    tensor: int,
+    name: str,
+) -> str:
     """A tensor is compressed at all its levels or at none, with no more ranks further in."""
-    formats = design.optimizations.formats
-    levels, name = design.architecture.levels, design.problem.tensors[tensor].name
-    for inner, outer in pairwise(kept):
-        here, there = levels[inner].name, levels[outer].name
+    formats = optimizations.formats
+    for inner, outer in pairwise(nest.kept[tensor]):
+        here, there = architecture.levels[inner].name, architecture.levels[outer].name
         mine, theirs = formats.get((inner, tensor)), formats.get((outer, tensor))
         if (mine is None) != (theirs is None):
             states = ("compressed", "uncompressed") if theirs else ("uncompressed", "compressed")
-            raise CrispLoopError(
-                f"{design.source}: {name} is {states[0]} at {there} but {states[1]} at {here};"
-                " nothing in between converts it."
+            return (
+                f"{name} is {states[0]} at {there} but {states[1]} at {here}; nothing in between"
+                " converts it"
             )
         if mine and theirs and len(mine) > len(theirs):
-            raise CrispLoopError(
-                f"{design.source}: {name} has {len(theirs)} ranks at {there} but {len(mine)} at"
-                f" {here}; an outer level needs as many at least."
+            return (
+                f"{name} has {len(theirs)} ranks at {there} but {len(mine)} at {here}; an outer"
+                " level needs as many at least"
             )
+    return ""

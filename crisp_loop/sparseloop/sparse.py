@@ -6,7 +6,6 @@ their own level as *skipped* ones and below it altogether; last come the compute
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import dataclass
 from functools import partial
 
@@ -157,8 +156,9 @@ class _Existing:
     @classmethod
     def before(cls, traffic: SparseTraffic) -> _Existing:
         """What the formats leave."""
-        format_ = copy(traffic.format)
-        return cls(traffic.reads, traffic.fills, traffic.updates, format_)
+        words = traffic.format
+        own = FormatTraffic(words.reads, words.fills, words.updates) if words else None
+        return cls(traffic.reads, traffic.fills, traffic.updates, own)
 
     def thin(self, p: Floats, ranks_above: int) -> None:
         """Drop a share ``p`` of all accesses; the level above has ``ranks_above`` ranks."""
@@ -197,14 +197,14 @@ def _filter_accesses(
     probability that the innermost of them drops the operand.
     """
     absent: dict[int, Floats] = {}
-    levels = range(len(design.nest.keeps))
+    levels, safs = range(len(design.nest.keeps)), skips.keys() | spatial.keys()
     for index, tensor in enumerate(design.problem.tensors):
         existing = {
             level: _Existing.before(traffic[level, index])
             for level in levels
             if (level, index) in traffic
         }
-        with_saf = [level for level in levels if (level, index) in skips.keys() | spatial.keys()]
+        with_saf = [level for level in levels if (level, index) in safs]
         for number, level in reversed(list(enumerate(with_saf))):
             key = (level, index)
             if key in skips and key in spatial:
