@@ -6,8 +6,9 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,54 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
     YAML 1.1 reads ``2:4`` as the base-60 integer 124 and ``no`` as False; both are
     traps in files that hold N:M patterns and names. Duplicate keys are refused.
     """
+
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        """The tag of a node; that of a word is the same wherever it stands."""
+        if kind is yaml.ScalarNode and implicit[0]:
+            return _tag(value)
+        return super().resolve(kind, value, implicit)
+
+    def construct_document(self, node: Any) -> Any:
+        """Plain data at once; what is more than that, or wrong, by the library's own way."""
+        try:
+            return _plain(node, set())
+        except _NotPlainError:
+            return super().construct_document(node)
+
+
+class _NotPlainError(Exception):
+    """YAML with aliases, merge keys, tags, keys that are not text, or errors."""
+
+
+_PLAIN: dict[str, Callable[[str], Any]] = {
+    "tag:yaml.org,2002:str": str,
+    "tag:yaml.org,2002:int": int,
+    "tag:yaml.org,2002:float": float,
+    "tag:yaml.org,2002:bool": lambda value: value.lower() == "true",
+    "tag:yaml.org,2002:null": lambda _: None,
+}
+
+
+def _plain(node: Any, seen: set[int]) -> Any:
+    """The data of a node; ``seen`` holds the collections around it and before it."""
+    if node.id == "scalar":
+        try:
+            return _PLAIN[node.tag](node.value)
+        except (KeyError, ValueError):  # a tag of its own; .inf and .nan
+            raise _NotPlainError from None
+    if id(node) in seen:
+        raise _NotPlainError
+    seen.add(id(node))
+    if node.tag == "tag:yaml.org,2002:seq":
+        return [_plain(each, seen) for each in node.value]
+    if node.tag != "tag:yaml.org,2002:map":
+        raise _NotPlainError
+    data: dict[str, Any] = {}
+    for key, value in node.value:
+        if key.tag != "tag:yaml.org,2002:str" or key.value in data:
+            raise _NotPlainError
+        data[key.value] = _plain(value, seen)
+    return data
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -74,6 +123,16 @@ def _construct_yaml_map(loader: Any, node: yaml.MappingNode) -> Iterator[dict[An
     data: dict[Any, Any] = {}
     yield data
     data.update(_construct_mapping(loader, node))
+
+
+@lru_cache(maxsize=4096)
+def _tag(word: str) -> str:
+    """The tag of an unquoted word."""
+    resolvers = _Loader.yaml_implicit_resolvers
+    for tag, pattern in [*resolvers.get(word[:1], []), *resolvers.get(None, [])]:
+        if pattern.match(word):
+            return tag
+    return "tag:yaml.org,2002:str"
 
 
 _Loader.add_constructor("tag:yaml.org,2002:map", _construct_yaml_map)

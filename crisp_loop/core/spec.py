@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import marshal
+import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,9 @@ from crisp_loop.core.gathers import GATHER_FILE, Gather, read_gather
 
 REQUIRED = ("architecture", "problem", "mapping", "ERT")
 OPTIONAL = ("sparse_optimizations", "ART", "compound_components")
+
+_SECTION = re.compile(r"^(?=[A-Za-z_]+:)", re.MULTILINE)
+_DOCUMENT = re.compile(r"^(?:---|\.\.\.|%)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ def load_spec(path: Path) -> Spec:
     sections: dict[str, Any] = {}
     homes: dict[str, Path] = {}
     for file in files:
-        data = parse_yaml(read_text(file, "spec"), file)
+        data = _parse_by_section(read_text(file, "spec"), file)
         if not isinstance(data, dict):
             raise CrispLoopError(
                 f"{file} holds no sections; expected a mapping with {', '.join(REQUIRED)}."
@@ -71,3 +77,30 @@ def load_spec(path: Path) -> Spec:
     gather = path / GATHER_FILE
     gathers = (read_gather(gather),) if path.is_dir() and gather.is_file() else ()
     return Spec(str(path), sections, files, gathers, homes)
+
+
+def _parse_by_section(text: str, file: Path) -> Any:
+    """What :func:`parse_yaml` says of a spec's file.
+
+    The specs of one design share most sections word by word, so a section's text is parsed once
+    and remembered. Where sections do not stand alone (documents, aliases, errors), the text is
+    parsed as a whole.
+    """
+    sections: dict[str, Any] = {}
+    if _DOCUMENT.search(text):
+        return parse_yaml(text, file)
+    try:
+        for part in _SECTION.split(text):
+            # As bytes, so that nobody shares data that another one may change.
+            found = marshal.loads(_remembered(part))
+            if found and (not isinstance(found, dict) or found.keys() & sections.keys()):
+                return parse_yaml(text, file)
+            sections |= found or {}
+    except (CrispLoopError, ValueError):
+        return parse_yaml(text, file)
+    return sections
+
+
+@lru_cache(maxsize=256)
+def _remembered(text: str) -> bytes:
+    return marshal.dumps(parse_yaml(text, ""))
