@@ -9,12 +9,15 @@ from pydantic import ConfigDict
 
 
 class _Form:
-    """Read from files through pydantic; made by the engines without its checks, for their speed."""
+    """Read from files through pydantic; made by the engines without its checks, for their speed.
+
+    Nor are they frozen: that makes a form four times as slow to fill, and a spec has some sixty.
+    """
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Accesses(_Form):
     """Scalar accesses of one kind (reads, fills or updates), per instance."""
 
@@ -24,7 +27,7 @@ class Accesses(_Form):
     skipped: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass
 class FormatAccesses(_Form):
     """Metadata accesses of one kind, per instance and rank, rank 0 innermost.
 
@@ -34,7 +37,7 @@ class FormatAccesses(_Form):
     ranks: tuple[tuple[int, int], ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass
 class TensorStats(_Form):
     """One tensor (A, B or Z) at one storage level."""
 
@@ -55,7 +58,7 @@ class TensorStats(_Form):
     """Over all instances, leakage excluded."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class LevelStats(_Form):
     """One storage level."""
 
@@ -67,7 +70,7 @@ class LevelStats(_Form):
     energy_pJ: float
 
 
-@dataclass(frozen=True)
+@dataclass
 class ComputeStats(_Form):
     """The arithmetic level."""
 
@@ -82,7 +85,7 @@ class ComputeStats(_Form):
     energy_pJ: float
 
 
-@dataclass(frozen=True)
+@dataclass
 class Evaluation(_Form):
     """Cycles and energy of one spec, with the figures behind them."""
 
@@ -113,7 +116,7 @@ class Evaluation(_Form):
         raise KeyError(name)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Evaluations(_Form):
     """What one engine said of a list of specs: the content of ``cost/evaluations.json``."""
 

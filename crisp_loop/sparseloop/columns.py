@@ -28,6 +28,8 @@ Floats: TypeAlias = Any
 """float, or a float64 array."""
 Flags: TypeAlias = Any
 """bool, or an array of them."""
+Texts: TypeAlias = Any
+"""str, or an array of them."""
 Rows: TypeAlias = Any
 """Which mappings: ``ALL``, or an array of their numbers."""
 
@@ -55,7 +57,7 @@ def anywhere(flags: Flags) -> bool:
     return bool(flags.any()) if type(flags) is ndarray else flags
 
 
-def plainly(value: Any, number: float) -> bool:
+def plainly(value: Any, number: object) -> bool:
     """Whether ``value`` is plainly ``number``, in all mappings."""
     return type(value) is not ndarray and value == number
 
@@ -94,7 +96,7 @@ def ratio(values: Any, to: Any) -> Floats:
     """``values / to`` where that may be a division by 0: inf or nan, as in C++."""
     if type(to) is ndarray or to:
         return values / to
-    return np.divide(values, to) if type(values) is ndarray else float(np.divide(values, to))
+    return values * math.inf
 
 
 def least(one: Any, other: Any) -> Any:
@@ -191,7 +193,7 @@ def merged(parts: Sequence[tuple[Rows, Any]]) -> Any:
     first = parts[0][1]
     if len(parts) == 1 or all(plainly(values, first) for _, values in parts):
         return first
-    kind = np.result_type(*(values for _, values in parts))
+    kind = np.result_type(*(np.asarray(values) for _, values in parts))
     found = np.empty(sum(len(rows) for rows, _ in parts), dtype=kind)
     for rows, values in parts:
         found[rows] = values
@@ -208,7 +210,9 @@ def merged_each(parts: Sequence[tuple[Rows, list[Any]]]) -> list[Any]:
 
 def by_kind(function: Callable[..., int], *columns: Ints) -> Ints:
     """``function`` of plain numbers, asked once a kind of mapping."""
-    return merged([(rows, function(*numbers)) for rows, numbers in cases(columns)])
+    if any(type(column) is ndarray for column in columns):
+        return merged([(rows, function(*numbers)) for rows, numbers in cases(columns)])
+    return function(*columns)
 
 
 def once_a_number(function: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -14,7 +14,7 @@ from crisp_loop.sparseloop.legality import Legality
 from crisp_loop.sparseloop.parse import Design
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Computes:
     """Totals over all compute units."""
 
@@ -23,7 +23,7 @@ class Computes:
     skipped: Ints
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _Operand:
     """Probabilities of an operand's three states."""
 
@@ -55,19 +55,16 @@ def filter_computes(
     )
     operands: list[_Operand] = []
     for index, other in ((a_index, b_index), (b_index, a_index)):
-        tensor = design.problem.tensors[index]
         present: Floats = _to_millionths(design.problem.densities[index].of_one_element)
         if other in absent:
             # The SAF on the other operand keeps the computes where this one may be present.
             present = ratio(present, 1 - _to_millionths(absent[other]))
-
-        def reason(_: int, name: str = tensor.name) -> str:
-            return (
-                f"{design.source}: the SAFs leave fewer computes than there are non-zeros of"
-                f" {name}; timeloop-model stops at this rounding of its probabilities."
-            )
-
-        legality.refuse(negated((present > -1e-5) & (present < 1 + 1e-5)), reason)
+        legality.refuse(
+            negated((present > -1e-5) & (present < 1 + 1e-5)),
+            "the SAFs leave fewer computes than there are non-zeros of {}; timeloop-model stops at"
+            " this rounding of its probabilities",
+            design.problem.tensors[index].name,
+        )
         gone = _share(1 - present)
         states = (0.0, gone) if compressed[index] else (gone, 0.0)
         operands.append(_Operand(_share(present), *states))

@@ -16,7 +16,7 @@ import numpy as np
 
 from crisp_loop.core.gathers import Gather
 from crisp_loop.sparseloop.busy import BusyLoops
-from crisp_loop.sparseloop.columns import Ints, by_kind, entry
+from crisp_loop.sparseloop.columns import Ints, by_kind
 from crisp_loop.sparseloop.legality import Legality
 from crisp_loop.sparseloop.parse import Design
 
@@ -57,23 +57,13 @@ class DenseAnalysis:
 def check_factors(design: Design, factors: Sequence[Ints], legality: Legality) -> None:
     """Factors must be perfect: their product is the dimension's size."""
     products: dict[str, Ints] = dict.fromkeys(design.problem.dims, 1)
-
-    def below_1(_: int) -> str:
-        return f"{design.source}: a loop's factor is below 1."
-
     for loop, factor in zip(design.nest.loops, factors, strict=True):
-        legality.refuse(factor < 1, below_1)
+        legality.refuse(factor < 1, "a loop's factor is below 1")
         products[loop.dim] = products[loop.dim] * factor
     for dim, product in products.items():
+        sentence = "the mapping's factors of {} multiply to {}, but {} is {}"
         size = design.problem.bounds[dim]
-        legality.refuse(product != size, partial(_imperfect, design.source, dim, size, product))
-
-
-def _imperfect(source: str, dim: str, size: int, product: Ints, at: int) -> str:
-    return (
-        f"{source}: the mapping's factors of {dim} multiply to {entry(product, at)}, but {dim} is"
-        f" {size}."
-    )
+        legality.refuse(product != size, sentence, dim, product, dim, size)
 
 
 def analyse_dense(design: Design, factors: Sequence[Ints]) -> DenseAnalysis:

@@ -17,6 +17,7 @@ from crisp_loop.sparseloop.columns import (
     Floats,
     Ints,
     Rows,
+    Texts,
     cases,
     ceil,
     choose,
@@ -176,27 +177,10 @@ class Fibertree:
         return found
 
 
-@dataclass(slots=True)
-class Misfits:
-    """The mappings of a batch whose loops do not fit the ranks of one level."""
-
-    texts: list[tuple[Rows, str]]
-    """Some mappings, and why they do not fit; empty where they do."""
-
-    @property
-    def where(self) -> Flags:
-        """True where they do not."""
-        return merged([(rows, bool(text)) for rows, text in self.texts])
-
-    def reason(self, mapping: int) -> str:
-        """Why the loops of one mapping do not fit."""
-        return next(text for rows, text in self.texts if len(self.texts) == 1 or mapping in rows)
-
-
 def build_trees(
     tensor: RankLevels, factors: Sequence[Ints], tiles: Sequence[Ints]
-) -> list[tuple[Fibertree, Misfits]]:
-    """The trees of one tensor at all its levels, and where they do not fit.
+) -> list[tuple[Fibertree, Texts]]:
+    """The trees of one tensor at all its levels, each with why it does not fit; empty if it does.
 
     Args:
         tensor: Where it is kept.
@@ -207,13 +191,13 @@ def build_trees(
         (rows, plan_ranks(tensor, nontrivial))
         for rows, nontrivial in cases([factors[at] > 1 for at in tensor.positions])
     ]
-    found: list[tuple[Fibertree, Misfits]] = []
+    found: list[tuple[Fibertree, Texts]] = []
     for index, level in enumerate(tensor.levels):
         fiber, coordinate = _rank_sizes(
             [(rows, plan[index]) for rows, plan in plans], factors, tiles
         )
         tree = Fibertree(level.ranks, tiles[level.loops[-1][0]], fiber, coordinate)
-        found.append((tree, Misfits([(rows, plan[index].problem) for rows, plan in plans])))
+        found.append((tree, merged([(rows, plan[index].problem) for rows, plan in plans])))
     return found
 
 

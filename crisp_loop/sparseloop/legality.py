@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.sparseloop.columns import Flags, anywhere, entry, negated
@@ -15,12 +15,16 @@ class IllegalMappingError(CrispLoopError):
 class Legality:
     """The mappings of a batch, each with the first reason that rules it out."""
 
-    def __init__(self) -> None:
+    def __init__(self, source: str) -> None:
         self.legal: Flags = True
-        self._reasons: list[tuple[Flags, Callable[[int], str]]] = []
+        self._source = source
+        self._reasons: list[tuple[Flags, str, tuple[Any, ...]]] = []
 
-    def refuse(self, where: Flags, reason: Callable[[int], str]) -> None:
-        """Rule out the mappings in ``where``; ``reason(index)`` is asked only if someone asks.
+    def refuse(self, where: Flags, sentence: str, *values: Any) -> None:
+        """Rule out the mappings in ``where``.
+
+        ``sentence`` has a ``{}`` for each of ``values``, which may be columns; it is put together
+        only if someone asks.
 
         Raises:
             IllegalMappingError: all of them are ruled out, so that nothing is left to analyse.
@@ -30,13 +34,13 @@ class Legality:
         fresh = where & self.legal
         if anywhere(fresh):
             self.legal = self.legal & negated(fresh)
-            self._reasons.append((fresh, reason))
+            self._reasons.append((fresh, sentence, values))
             if not anywhere(self.legal):
                 raise IllegalMappingError(self.reason(0))
 
     def reason(self, index: int) -> str:
         """Why mapping ``index`` is illegal; empty when it is legal."""
-        for where, reason in self._reasons:
+        for where, sentence, values in self._reasons:
             if entry(where, index):
-                return reason(index)
+                return f"{self._source}: {sentence.format(*(entry(v, index) for v in values))}."
         return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 from crisp_loop.core.errors import UnsupportedError
 from crisp_loop.sparseloop.architecture import StorageLevel
@@ -13,7 +12,6 @@ from crisp_loop.sparseloop.columns import (
     anywhere,
     ceil,
     choose,
-    entry,
     floor,
     largest,
     least,
@@ -87,10 +85,9 @@ def analyse_cost(design: Design, sparse: SparseAnalysis, legality: Legality) -> 
     units = floor(sparse.compute_instances)
     legality.refuse(
         units < 1,
-        lambda _: (
-            f"{design.source}: spatial skipping leaves less than one unit of {compute.name} in use"
-            " on average; timeloop-model then counts no cycles."
-        ),
+        "spatial skipping leaves less than one unit of {} in use on average; timeloop-model then"
+        " counts no cycles",
+        compute.name,
     )
     compute_cycles = ceil(computes.actual / units)
     tensors = range(len(design.problem.tensors))
@@ -140,15 +137,11 @@ def _check_mesh(design: Design, sparse: SparseAnalysis, legality: Legality) -> N
             ("along Y", ys, mesh.y),
             ("in all", xs * ys, mesh.instances),
         ):
-            reason = partial(_too_many, design.source, hardware.name, what, needed, available)
-            legality.refuse(needed > available, reason)
-
-
-def _too_many(source: str, name: str, what: str, needed: Ints, available: int, at: int) -> str:
-    return (
-        f"{source}: the mapping spreads over {entry(needed, at)} instances of {name} {what};"
-        f" {available} are available."
-    )
+            legality.refuse(
+                needed > available,
+                "the mapping spreads over {} instances of {} {}; {} are available",
+                *(needed, hardware.name, what, available),
+            )
 
 
 def _cost_level(
@@ -213,15 +206,11 @@ def _check_capacity(
         ("words of data", data, hardware.capacity),
         ("bits of metadata", metadata, hardware.metadata_capacity),
     ):
-        reason = partial(_too_large, design.source, hardware.name, what, needed, available)
-        legality.refuse(needed > available, reason)
-
-
-def _too_large(source: str, name: str, what: str, needed: Ints, available: int, at: int) -> str:
-    return (
-        f"{source}: the mapping does not fit {name}: its tiles need {entry(needed, at)} {what}, and"
-        f" {available} are available."
-    )
+        legality.refuse(
+            needed > available,
+            "the mapping does not fit {}: its tiles need {} {}, and {} are available",
+            *(hardware.name, needed, what, available),
+        )
 
 
 def _format_bits(traffic: SparseTraffic) -> dict[str, Ints]:

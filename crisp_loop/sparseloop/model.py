@@ -88,11 +88,11 @@ def _evaluate_alike(group: Sequence[tuple[int, Design]]) -> dict[int, Evaluation
     sound: list[tuple[int, Design]] = []
     for number, design in group:
         with contextlib.suppress(CrispLoopError):
-            check_factors(design, design.given, Legality())
+            check_factors(design, design.given, Legality(design.source))
             sound.append((number, design))
     if not sound:
         return {}
-    legality = Legality()
+    legality = Legality(sound[0][1].source)
     given = np.array([design.given for _, design in sound])
     factors = [agreed(column) for column in given.T.copy()]
     try:
@@ -157,7 +157,7 @@ def _score(design: Design, factors: Sequence[Ints], part: slice) -> BatchResult:
     batch = part.stop - part.start
     cycles, compute_cycles = np.zeros((2, batch), dtype=np.int64)
     energy, legal, reasons = np.full(batch, np.nan), np.zeros(batch, dtype=np.bool_), [""] * batch
-    checked, analysed = Legality(), Legality()
+    checked, analysed = Legality(design.source), Legality(design.source)
     cost = None
     with contextlib.suppress(IllegalMappingError):  # all of them are, and the reasons are kept
         if batch:
@@ -189,7 +189,7 @@ def _of(factors: Sequence[Ints], rows: Rows) -> list[Ints]:
 
 def _analyse_given(design: Design) -> tuple[SparseAnalysis, Cost]:
     """The steps for the factors of the spec itself."""
-    legality = Legality()
+    legality = Legality(design.source)
     check_factors(design, design.given, legality)
     return _analyse(design, design.given, legality)
 

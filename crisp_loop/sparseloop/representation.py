@@ -24,7 +24,6 @@ from crisp_loop.sparseloop.dense import DenseAnalysis
 from crisp_loop.sparseloop.density import Density, Occupancies
 from crisp_loop.sparseloop.formats import (
     Fibertree,
-    Misfits,
     RankLevel,
     RankLevels,
     Words,
@@ -73,10 +72,13 @@ def represent(
             continue
         levels = _rank_levels(formats, design.nest, index, tensor.dims)
         trees = build_trees(levels, dense.factors, dense.tiles[index])
-        for level, (tree, misfits) in zip(kept, trees, strict=True):
-            place = f"{tensor.name} at {design.architecture.levels[level].name}"
-            legality.refuse(misfits.where, partial(_misfit, design.source, place, misfits))
-            density = design.problem.densities[index]
+        density = design.problem.densities[index]
+        for level, (tree, misfit) in zip(kept, trees, strict=True):
+            legality.refuse(
+                misfit != "",
+                "the format of {} at {} does not fit the mapping: {}",
+                *(tensor.name, design.architecture.levels[level].name, misfit),
+            )
             found[level, index] = _represent(tree, density, level != kept[-1])
     return found
 
@@ -97,10 +99,6 @@ def _rank_levels(
         levels.append(RankLevel(optimizations.formats[level, tensor], loops))
         below = level
     return RankLevels(tuple(levels))
-
-
-def _misfit(source: str, place: str, misfits: Misfits, at: int) -> str:
-    return f"{source}: the format of {place} does not fit the mapping: {misfits.reason(at)}."
 
 
 def _represent(tree: Fibertree, density: Density, has_parent: bool) -> Representation:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from crisp_loop.sparseloop.columns import (
     Flags,
@@ -28,6 +29,7 @@ from crisp_loop.sparseloop.columns import (
     whole,
 )
 from crisp_loop.sparseloop.dense import DenseAnalysis
+from crisp_loop.sparseloop.nest import Nest
 from crisp_loop.sparseloop.optimizations import Skipping
 from crisp_loop.sparseloop.parse import Design
 
@@ -36,12 +38,11 @@ def skipping_probability(design: Design, dense: DenseAnalysis, saf: Skipping) ->
     """The level whose reads of the target are skipped, and with what probability."""
     level = design.nest.holder(saf.level, saf.target)
     assert level is not None  # the outermost level keeps everything
-    loops = _loops_between(design, level, saf.target)
+    dims = design.problem.tensors[saf.target].dims
+    loops = _loops_between(design.nest, level, saf.target)
     parts: list[tuple[Rows, Floats]] = []
-    for rows, flags in cases([dense.factors[at] > 1 for at in loops]):
-        leaders = _leaders(
-            design, level, saf, {at for at, flag in zip(loops, flags, strict=True) if flag}
-        )
+    for rows, nontrivial in cases([dense.factors[at] > 1 for at in loops]):
+        leaders = _leaders(design.nest, level, saf.target, dims, nontrivial)
         factors = [take(factor, rows) for factor in dense.factors]
         effectual: Floats = 1.0
         for condition in saf.conditions:
@@ -52,9 +53,9 @@ def skipping_probability(design: Design, dense: DenseAnalysis, saf: Skipping) ->
     return level, 1 - merged(parts)
 
 
-def _loops_between(design: Design, level: int, tensor: int) -> range:
-    child = design.nest.child(level, tensor)
-    return design.nest.within(0 if child is None else child + 1, level)
+def _loops_between(nest: Nest, level: int, tensor: int) -> range:
+    child = nest.child(level, tensor)
+    return nest.within(0 if child is None else child + 1, level)
 
 
 @dataclass(slots=True)
@@ -69,11 +70,14 @@ class _Leaders:
     """Loops above during which the follower stays: the leader covers them too."""
 
 
-def _leaders(design: Design, level: int, saf: Skipping, nontrivial: set[int]) -> _Leaders:
-    nest = design.nest
-    dims = design.problem.tensors[saf.target].dims
-    to_compute = nest.child(level, saf.target) is None
-    between = _loops_between(design, level, saf.target)
+@lru_cache(maxsize=65536)
+def _leaders(
+    nest: Nest, level: int, tensor: int, dims: frozenset[str], flags: tuple[bool, ...]
+) -> _Leaders:
+    """``tensor`` is the target, ``dims`` move it; ``flags`` tell which loops are not trivial."""
+    to_compute = nest.child(level, tensor) is None
+    between = _loops_between(nest, level, tensor)
+    nontrivial = {at for at, flag in zip(between, flags, strict=True) if flag}
     target, scalar = between.stop - 1, False
     if to_compute:
         # Space has no order: take the first relevant spatial loop, else the last one there is.

@@ -7,7 +7,6 @@ their own level as *skipped* ones and below it altogether; last come the compute
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 from crisp_loop.core.errors import UnsupportedError
 from crisp_loop.sparseloop.columns import (
@@ -16,7 +15,6 @@ from crisp_loop.sparseloop.columns import (
     anywhere,
     ceil,
     choose,
-    entry,
     floor,
     largest,
     ratio,
@@ -286,21 +284,15 @@ def _reductions(traffic: SparseTraffic) -> Ints:
 
 def _check_fanout(design: Design, expansion: tuple[Expansion, ...], legality: Legality) -> None:
     """After spatial skipping the instances must fit below each level."""
+    arch = design.architecture
     for tensor, state in zip(design.problem.tensors, expansion, strict=True):
-        for level, hardware in enumerate(design.architecture.levels):
-            for axis, along in enumerate((state.x, state.y)):
-                available = design.architecture.fanout(level)[axis]
+        for level, hardware in enumerate(arch.levels):
+            fanouts = zip("XY", (state.x, state.y), arch.fanout(level), strict=True)
+            for axis, along, available in fanouts:
                 outer = along[level + 1]
                 needed = along[level] // largest(outer, 1)
-                place = f"along {'XY'[axis]} below {hardware.name}"
                 legality.refuse(
                     (needed > available) | (outer < 1),
-                    partial(_too_wide, design.source, tensor.name, place, needed, available),
+                    "spatial skipping leaves {} a fanout of {} along {} below {}; {} are available",
+                    *(tensor.name, needed, axis, hardware.name, available),
                 )
-
-
-def _too_wide(source: str, tensor: str, place: str, needed: Ints, available: int, at: int) -> str:
-    return (
-        f"{source}: spatial skipping leaves {tensor} a fanout of {entry(needed, at)} {place};"
-        f" {available} are available."
-    )
