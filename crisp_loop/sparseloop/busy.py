@@ -51,12 +51,12 @@ class BusyLoops:
                 elements = elements * factor
         return found + [elements] * (len(self._nest.loops) - len(found))
 
-    def scattered(self, dims: frozenset[str], level: int) -> Ints:
-        """Different parts of a tensor that the instances below a level hold."""
-        parts: Ints = 1
+    def scattered(self, dims: frozenset[str]) -> list[Ints]:
+        """[level] different parts of a tensor that the instances below hold."""
+        parts: list[Ints] = [1] * len(self._nest.ends)
         for _, loop, factor in self.loops:
-            if loop.level == level and loop.spatial and loop.dim in dims:
-                parts = parts * factor
+            if loop.spatial and loop.dim in dims:
+                parts[loop.level] = parts[loop.level] * factor
         return parts
 
     def visits(self, dims: frozenset[str], end: int) -> Ints:

@@ -16,7 +16,7 @@ import numpy as np
 
 from crisp_loop.core.gathers import Gather
 from crisp_loop.sparseloop.busy import BusyLoops
-from crisp_loop.sparseloop.columns import Ints, by_kind
+from crisp_loop.sparseloop.columns import Ints, by_kind, plainly
 from crisp_loop.sparseloop.legality import Legality
 from crisp_loop.sparseloop.parse import Design
 
@@ -58,8 +58,9 @@ def check_factors(design: Design, factors: Sequence[Ints], legality: Legality) -
     """Factors must be perfect: their product is the dimension's size."""
     products: dict[str, Ints] = dict.fromkeys(design.problem.dims, 1)
     for loop, factor in zip(design.nest.loops, factors, strict=True):
-        legality.refuse(factor < 1, "a loop's factor is below 1")
-        products[loop.dim] = products[loop.dim] * factor
+        if not plainly(factor, 1):
+            legality.refuse(factor < 1, "a loop's factor is below 1")
+            products[loop.dim] = products[loop.dim] * factor
     for dim, product in products.items():
         sentence = "the mapping's factors of {} multiply to {}, but {} is {}"
         size = design.problem.bounds[dim]
@@ -78,9 +79,9 @@ def analyse_dense(design: Design, factors: Sequence[Ints]) -> DenseAnalysis:
     for index, tensor in enumerate(problem.tensors):
         tile = busy.tiles(tensor.dims)
         tiles.append(tile)
+        scattered = busy.scattered(tensor.dims)
         # Accesses that one instance of a level receives from the instances below it.
-        accesses = _by_compute(design, busy, factors, tensor.dims)
-        scattered = [busy.scattered(tensor.dims, level) for level in range(levels)]
+        accesses = _by_compute(design, busy, factors, tensor.dims, scattered[0])
         partitions = [tile[-1]]
         for level in range(levels - 1, 0, -1):
             partitions.append(partitions[-1] // scattered[level])
@@ -113,7 +114,11 @@ def analyse_dense(design: Design, factors: Sequence[Ints]) -> DenseAnalysis:
 
 
 def _by_compute(
-    design: Design, busy: BusyLoops, factors: Sequence[Ints], dims: frozenset[str]
+    design: Design,
+    busy: BusyLoops,
+    factors: Sequence[Ints],
+    dims: frozenset[str],
+    scattered: Ints,
 ) -> Ints:
     """Accesses of the compute units below one instance of the innermost level.
 
@@ -121,18 +126,17 @@ def _by_compute(
     Where it fans out below the innermost level, however, a unit can get an element that it
     or its neighbours used a step ago from a neighbour, over links that cost nothing.
     """
-    nest = design.nest
     steps = busy.steps
-    spatial = [at for at in nest.within(0, 0) if nest.loops[at].spatial]
+    spatial = design.nest.innermost_spatial
     if not spatial:
         return steps
     moved = busy.visits(dims, 0)
-    shape = [factors[at] for at in spatial]
-    relevant = tuple(nest.loops[at].dim in dims for at in spatial)
-    along_x = tuple(nest.loops[at].axis == "X" for at in spatial)
-    fanout = design.architecture.fanout(0)
-    supplied = by_kind(partial(_supplied, relevant, along_x, fanout), *shape)
-    return moved * busy.scattered(dims, 0) + (steps - moved) * supplied
+    loops = [design.nest.loops[at] for at in spatial]
+    relevant = tuple([loop.dim in dims for loop in loops])
+    along_x = tuple([loop.axis == "X" for loop in loops])
+    supplied_to = partial(_supplied, relevant, along_x, design.architecture.fanout(0))
+    supplied = by_kind(supplied_to, *[factors[at] for at in spatial])
+    return moved * scattered + (steps - moved) * supplied
 
 
 @lru_cache(maxsize=4096)

@@ -110,14 +110,15 @@ class FixedStructured:
 
     def p_empty(self, tile: Ints) -> Floats:
         """Probability of an empty tile."""
-        return _p_none(tile * self.density)
+        exact = tile * self.density
+        return (exact < 1.0) * (1 - exact)
 
     def p_empty_within(
         self, tiles: Sequence[Ints], parent: Ints, occupancy: Ints
     ) -> Sequence[Floats]:
         """Probability of an empty tile in a parent of known occupancy."""
         share = occupancy / parent
-        return [_p_none(tile * share) for tile in tiles]
+        return [((exact := tile * share) < 1.0) * (1 - exact) for tile in tiles]
 
     def occupancies(self, tile: Ints) -> Occupancies:
         """All possible occupancies."""
@@ -128,10 +129,6 @@ class FixedStructured:
         p_high = choose(p_low < 1.0, exact - low, 0.0)
         smallest_is_zero = floor(low / tile * tile) == 0
         return _LowOrHigh(low, ceil(exact), p_low, p_high, smallest_is_zero)
-
-
-def _p_none(exact: Floats) -> Floats:
-    return choose(exact < 1.0, 1 - exact, 0.0)
 
 
 @dataclass(slots=True)

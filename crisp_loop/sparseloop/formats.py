@@ -153,11 +153,11 @@ class Fibertree:
         for fiber in self.fiber[:0:-1]:
             fibers.append(fibers[-1] * fiber)
         found: Words = []
-        above: Flags = True  # no rank further in is in use
+        data: Flags = True  # no rank further in points at the data
         for number, rank in enumerate(self.ranks):
             fiber = self.fiber[number]
             if number and plainly(fiber, 1):
-                found += (0, 0)
+                found += (0, 0)  # the hardware does not traverse ranks over trivial loops
                 continue
             nonempty = fibers[-1 - number] * (1 - p_empty[number + 1])
             metadata: Floats = 0.0
@@ -167,12 +167,13 @@ class Fibertree:
                 payload = ceil(fiber * (1 - p_empty[number])) * nonempty
                 metadata = payload if rank.format == "CP" else nonempty * fiber
             if number:
-                # The hardware does not traverse ranks over trivial loops.
-                metadata, payload = (choose(fiber == 1, 0.0, each) for each in (metadata, payload))
-            used = (metadata != 0) | (payload != 0)
-            # The payload of the innermost rank in use is the data itself.
-            payload = choose(above & used, 0.0, payload)
-            above = above & negated(used)
+                traversed = fiber != 1
+                metadata, payload = metadata * traversed, payload * traversed
+            if data is not False:
+                # The payload of the innermost rank in use is the data itself.
+                used = (metadata != 0) | (payload != 0)
+                payload = choose(data & used, 0.0, payload)
+                data = data & negated(used)
             found += (metadata, payload)
         return found
 

@@ -34,6 +34,10 @@ _BLOCK_THRESHOLDS = {
     32: (485, 243, 162, 122, 97, 81, 70, 61, 52, 1),
 }
 
+_NO_BITS: dict[str, Ints] = dict.fromkeys(
+    ("reads", "fills", "updates", "skipped_reads", "skipped_updates"), 0
+)
+
 
 @dataclass(slots=True)
 class TensorCost:
@@ -128,14 +132,14 @@ def analyse_cost(design: Design, sparse: SparseAnalysis, legality: Legality) -> 
 def _check_mesh(design: Design, sparse: SparseAnalysis, legality: Legality) -> None:
     """The instances that a mapping spreads over must exist, along both axes."""
     arch = design.architecture
-    for entry_of, hardware in enumerate((arch.compute, *arch.levels)):
+    xs = [largest(*each) for each in zip(*(each.x for each in sparse.expansion), strict=True)]
+    ys = [largest(*each) for each in zip(*(each.y for each in sparse.expansion), strict=True)]
+    for hardware, x, y in zip((arch.compute, *arch.levels), xs, ys, strict=True):
         mesh = hardware.mesh
-        xs = largest(*(each.x[entry_of] for each in sparse.expansion))
-        ys = largest(*(each.y[entry_of] for each in sparse.expansion))
         for what, needed, available in (
-            ("along X", xs, mesh.x),
-            ("along Y", ys, mesh.y),
-            ("in all", xs * ys, mesh.instances),
+            ("along X", x, mesh.x),
+            ("along Y", y, mesh.y),
+            ("in all", x * y, mesh.instances),
         ):
             legality.refuse(
                 needed > available,
@@ -215,13 +219,12 @@ def _check_capacity(
 
 def _format_bits(traffic: SparseTraffic) -> dict[str, Ints]:
     """Metadata bits moved, by kind of access."""
-    actions = ("reads", "fills", "updates", "skipped_reads", "skipped_updates")
-    moved: dict[str, Ints] = dict.fromkeys(actions, 0)
-    if traffic.representation is not None:
-        for action in actions:
-            words: Words | None = getattr(traffic.format, action)
-            if words is not None:
-                moved[action] = traffic.representation.tree.bits(words)
+    if traffic.representation is None:
+        return _NO_BITS
+    moved: dict[str, Ints] = {}
+    for action in _NO_BITS:
+        words: Words | None = getattr(traffic.format, action)
+        moved[action] = 0 if words is None else traffic.representation.tree.bits(words)
     return moved
 
 

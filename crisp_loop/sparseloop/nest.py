@@ -58,6 +58,11 @@ class Nest:
         return range(self.ends[first - 1] if first else 0, self.ends[last])
 
     @cached_property
+    def innermost_spatial(self) -> tuple[int, ...]:
+        """The loops that spread over compute units, innermost first."""
+        return tuple(at for at in self.within(0, 0) if self.loops[at].spatial)
+
+    @cached_property
     def kept(self) -> tuple[tuple[int, ...], ...]:
         """[tensor] the levels that keep it, innermost first."""
         tensors = range(len(self.keeps[0]))
