@@ -134,7 +134,7 @@ def _by_compute(
     loops = [design.nest.loops[at] for at in spatial]
     relevant = tuple([loop.dim in dims for loop in loops])
     along_x = tuple([loop.axis == "X" for loop in loops])
-    supplied_to = partial(_supplied, relevant, along_x, design.architecture.fanout(0))
+    supplied_to = partial(_supplied, relevant, along_x, design.architecture.fanouts[0])
     supplied = by_kind(supplied_to, *[factors[at] for at in spatial])
     return moved * scattered + (steps - moved) * supplied
 

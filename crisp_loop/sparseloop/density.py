@@ -154,8 +154,8 @@ class _LowOrHigh:
         return _LowOrHigh(self.low, self.high, p_low, p_high, self.smallest_is_zero)
 
     def expected(self, of: Callable[[Ints], Sequence[Floats]]) -> list[Floats]:
-        if plainly(self.p_high, 0.0):
-            return [value * self.p_low for value in of(self.low)]
+        if plainly(self.p_low, 1.0):
+            return [*of(self.low)]
         pairs = zip(of(self.low), of(self.high), strict=True)
         return [low * self.p_low + high * self.p_high for low, high in pairs]
 

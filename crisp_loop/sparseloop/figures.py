@@ -76,7 +76,7 @@ def _of_tensor(traffic: SparseTraffic, instances: float, cost: TensorCost, at: i
 
     def words(kind: str) -> FormatAccesses:
         # Like timeloop-model, say nothing of a kind of access that moves no bits.
-        if traffic.format is None or not entry(cost.format_bits[kind], at):
+        if traffic.format is None or not entry(getattr(cost.format_bits, kind), at):
             return _NO_WORDS
         moved = [entry(each, at) for each in getattr(traffic.format, kind)]
         return FormatAccesses(tuple(zip(moved[::2], moved[1::2], strict=True)))

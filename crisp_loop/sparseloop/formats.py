@@ -45,6 +45,15 @@ class RankLevel:
     loops: tuple[tuple[int, str], ...]
     """(position in the nest, dimension), relevant to the tensor, innermost first."""
 
+    @cached_property
+    def written(self) -> tuple[tuple[int, int, int], ...]:
+        """(rank, bits of a metadata word, bits of a payload word), of ranks that have any."""
+        return tuple(
+            (number, rank.metadata_bits, rank.payload_bits)
+            for number, rank in enumerate(self.ranks)
+            if rank.metadata_bits or rank.payload_bits
+        )
+
 
 @dataclass(frozen=True)
 class RankPlan:
@@ -126,7 +135,7 @@ def plan_ranks(tensor: RankLevels, nontrivial: tuple[bool, ...]) -> tuple[RankPl
 class Fibertree:
     """The tree of one compressed tensor at one level."""
 
-    ranks: tuple[Rank, ...]
+    level: RankLevel
     tile: Ints
     """Elements of the dense tile."""
     fiber: list[Ints]
@@ -137,9 +146,8 @@ class Fibertree:
     def bits(self, words: Words) -> Floats:
         """Bits of so many words. Ranks over trivial loops have none: nobody traverses them."""
         total: Floats = 0
-        for rank, metadata, payload in zip(self.ranks, words[::2], words[1::2], strict=True):
-            if rank.metadata_bits or rank.payload_bits:
-                total = total + (metadata * rank.metadata_bits + payload * rank.payload_bits)
+        for rank, metadata, payload in self.level.written:
+            total = total + (words[2 * rank] * metadata + words[2 * rank + 1] * payload)
         return total
 
     def words(self, density: Density, occupancy: Ints) -> Words:
@@ -154,7 +162,7 @@ class Fibertree:
             fibers.append(fibers[-1] * fiber)
         found: Words = []
         data: Flags = True  # no rank further in points at the data
-        for number, rank in enumerate(self.ranks):
+        for number, rank in enumerate(self.level.ranks):
             fiber = self.fiber[number]
             if number and plainly(fiber, 1):
                 found += (0, 0)  # the hardware does not traverse ranks over trivial loops
@@ -197,7 +205,7 @@ def build_trees(
         fiber, coordinate = _rank_sizes(
             [(rows, plan[index]) for rows, plan in plans], factors, tiles
         )
-        tree = Fibertree(level.ranks, tiles[level.loops[-1][0]], fiber, coordinate)
+        tree = Fibertree(level, tiles[level.loops[-1][0]], fiber, coordinate)
         found.append((tree, merged([(rows, plan[index].problem) for rows, plan in plans])))
     return found
 

@@ -34,9 +34,16 @@ _BLOCK_THRESHOLDS = {
     32: (485, 243, 162, 122, 97, 81, 70, 61, 52, 1),
 }
 
-_NO_BITS: dict[str, Ints] = dict.fromkeys(
-    ("reads", "fills", "updates", "skipped_reads", "skipped_updates"), 0
-)
+
+@dataclass(slots=True)
+class FormatBits:
+    """Metadata bits that move, by kind of access."""
+
+    reads: Ints = 0
+    fills: Ints = 0
+    updates: Ints = 0
+    skipped_reads: Ints = 0
+    skipped_updates: Ints = 0
 
 
 @dataclass(slots=True)
@@ -47,8 +54,7 @@ class TensorCost:
     """pJ over all instances, leakage excluded."""
     capacity: Ints
     """Data words stored at most."""
-    format_bits: dict[str, Ints]
-    """Metadata bits read, filled and updated."""
+    format_bits: FormatBits
 
 
 @dataclass(slots=True)
@@ -181,8 +187,8 @@ def _cost_level(
         state = sparse.expansion[index]
         scale = ratio(state.x[level + 1] * state.y[level + 1], used)
         word = hardware.word_bits
-        read = traffic.reads + bits["reads"] // word
-        write = traffic.fills + traffic.updates + (bits["fills"] + bits["updates"]) // word
+        read = traffic.reads + bits.reads // word
+        write = traffic.fills + traffic.updates + (bits.fills + bits.updates) // word
         reads = reads + ratio(ceil(read / scale), compute_cycles)
         writes = writes + ratio(ceil(write / scale), compute_cycles)
     _check_capacity(design, hardware, capacity, metadata, legality)
@@ -217,44 +223,51 @@ def _check_capacity(
         )
 
 
-def _format_bits(traffic: SparseTraffic) -> dict[str, Ints]:
-    """Metadata bits moved, by kind of access."""
-    if traffic.representation is None:
+def _format_bits(traffic: SparseTraffic) -> FormatBits:
+    representation, moved = traffic.representation, traffic.format
+    if representation is None or moved is None:
         return _NO_BITS
-    moved: dict[str, Ints] = {}
-    for action in _NO_BITS:
-        words: Words | None = getattr(traffic.format, action)
-        moved[action] = 0 if words is None else traffic.representation.tree.bits(words)
-    return moved
+
+    def bits(words: Words | None) -> Ints:
+        return 0 if words is None else representation.tree.bits(words)
+
+    return FormatBits(
+        bits(moved.reads),
+        bits(moved.fills),
+        bits(moved.updates),
+        bits(moved.skipped_reads),
+        bits(moved.skipped_updates),
+    )
+
+
+_NO_BITS = FormatBits()
 
 
 def _energy(
     design: Design,
     hardware: StorageLevel,
     traffic: SparseTraffic,
-    bits: dict[str, Ints],
+    bits: FormatBits,
 ) -> Floats:
     """pJ of one instance: vector accesses times the energy of each action."""
     filling = _block_filling(design, hardware, traffic)
     table, block = hardware.energy, hardware.block_size
-    energy: Floats = 0.0
-    for action, accesses in (
-        ("read", traffic.reads),
-        ("fill", traffic.fills),
-        ("update", traffic.updates),
-        ("skipped_read", traffic.skipped_reads),
-        ("skipped_update", traffic.skipped_updates),
-    ):
-        energy = energy + -(-accesses // block) * filling * table[action]
-    if hardware.metadata_width:
-        for action, kind in (
-            ("metadata_read", "reads"),
-            ("skipped_metadata_read", "skipped_reads"),
-            ("metadata_fill", "fills"),
-            ("metadata_update", "updates"),
-            ("skipped_metadata_update", "skipped_updates"),
-        ):
-            energy = energy + ceil(bits[kind] / hardware.metadata_width) * table[action]
+    energy = (
+        -(-traffic.reads // block) * filling * table["read"]
+        + -(-traffic.fills // block) * filling * table["fill"]
+        + -(-traffic.updates // block) * filling * table["update"]
+        + -(-traffic.skipped_reads // block) * filling * table["skipped_read"]
+        + -(-traffic.skipped_updates // block) * filling * table["skipped_update"]
+    )
+    if width := hardware.metadata_width:
+        energy = (
+            energy
+            + ceil(bits.reads / width) * table["metadata_read"]
+            + ceil(bits.skipped_reads / width) * table["skipped_metadata_read"]
+            + ceil(bits.fills / width) * table["metadata_fill"]
+            + ceil(bits.updates / width) * table["metadata_update"]
+            + ceil(bits.skipped_updates / width) * table["skipped_metadata_update"]
+        )
     return energy
 
 

@@ -136,7 +136,7 @@ def parse_nest(mapping: Field, architecture: Architecture, shape: Shape) -> Nest
         if slot in orders:
             raise directive.error(f"{target.text()} has its {kind.text()} loops already")
         if kind.text() == "spatial":
-            if architecture.fanout(level) == (1, 1):
+            if architecture.fanouts[level] == (1, 1):
                 raise directive.error(
                     f"{target.text()} has no spatial fanout: the level below has as many instances"
                 )
@@ -149,7 +149,7 @@ def parse_nest(mapping: Field, architecture: Architecture, shape: Shape) -> Nest
     loops: list[Loop] = []
     slots: dict[Slot, dict[str, int]] = {}
     for level, name in enumerate(names):
-        kinds = ["temporal"] if architecture.fanout(level) == (1, 1) else ["spatial", "temporal"]
+        kinds = ["temporal"] if architecture.fanouts[level] == (1, 1) else ["spatial", "temporal"]
         for kind in kinds:
             slot = (name, kind)
             slots[slot] = {}

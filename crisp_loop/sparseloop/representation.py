@@ -107,7 +107,7 @@ def _represent(tree: Fibertree, density: Density, has_parent: bool) -> Represent
     each = tree
     if first is not ALL:
         each = Fibertree(
-            tree.ranks,
+            tree.level,
             filled(take(tree.tile, first), len(first)),
             take_each(tree.fiber, first),
             take_each(tree.coordinate, first),

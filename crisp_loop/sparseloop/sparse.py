@@ -212,7 +212,7 @@ def _filter_accesses(
                 )
             p = skips.get(key, spatial.get(key, 0.0))
             here = traffic.get(key)
-            ranks = len(here.representation.tree.ranks) if here and here.representation else 0
+            ranks = len(here.representation.tree.level.ranks) if here and here.representation else 0
             # Below the next SAF that one's own probability, which is absolute, takes over.
             lower = with_saf[number - 1] if number else None
             for inner in range(level - 1, -1 if lower is None else lower - 1, -1):
@@ -257,7 +257,7 @@ def _skip_here(
         # A read sends the ranks of the child; without a child, all.
         child = design.nest.child(level, index)
         sent = own if child is None else traffic[child, index]
-        ranks = len(sent.representation.tree.ranks) if sent.representation else 0
+        ranks = len(sent.representation.tree.level.ranks) if sent.representation else 0
         own.format.reads, own.format.skipped_reads = _split(own.format.reads, p, ranks)
         own.format.updates, own.format.skipped_updates = _split(own.format.updates, p, ranks)
     if output:
@@ -287,7 +287,7 @@ def _check_fanout(design: Design, expansion: tuple[Expansion, ...], legality: Le
     arch = design.architecture
     for tensor, state in zip(design.problem.tensors, expansion, strict=True):
         for level, hardware in enumerate(arch.levels):
-            fanouts = zip("XY", (state.x, state.y), arch.fanout(level), strict=True)
+            fanouts = zip("XY", (state.x, state.y), arch.fanouts[level], strict=True)
             for axis, along, available in fanouts:
                 outer = along[level + 1]
                 needed = along[level] // largest(outer, 1)
