@@ -16,8 +16,8 @@ from crisp_loop.core.gathers import GATHER_FILE, Gather, read_gather
 REQUIRED = ("architecture", "problem", "mapping", "ERT")
 OPTIONAL = ("sparse_optimizations", "ART", "compound_components")
 
-_SECTION = re.compile(r"^(?=[A-Za-z_]+:)", re.MULTILINE)
-_DOCUMENT = re.compile(r"^(?:---|\.\.\.|%)", re.MULTILINE)
+_NEXT_SECTION = re.compile(r"\n(?=[A-Za-z_]+:)")
+_DOCUMENT = re.compile(r"\n(?:---|\.\.\.|%)")
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,11 @@ def _parse_by_section(text: str, file: Path) -> Any:
     parsed as a whole.
     """
     sections: dict[str, Any] = {}
-    if _DOCUMENT.search(text):
+    if _DOCUMENT.search(f"\n{text}"):
         return parse_yaml(text, file)
+    *others, last = _NEXT_SECTION.split(text)
     try:
-        for part in _SECTION.split(text):
+        for part in (*(f"{other}\n" for other in others), last):
             # As bytes, so that nobody shares data that another one may change.
             found = marshal.loads(_remembered(part))
             if found and (not isinstance(found, dict) or found.keys() & sections.keys()):
