@@ -99,7 +99,7 @@ def _parse_by_section(text: str, file: Path) -> Any:
             sections |= found or {}
     except (CrispLoopError, ValueError):
         return parse_yaml(text, file)
-    return sections
+    return sections or parse_yaml(text, file)
 
 
 @lru_cache(maxsize=256)

@@ -1,12 +1,23 @@
 """Files: YAML 1.2 scalars, one-sentence refusals, atomic writes."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
 from crisp_loop.core.errors import CrispLoopError
-from crisp_loop.core.files import dump_yaml, parse_yaml, replacing, validated, write_text
+from crisp_loop.core.files import (
+    _Loader,
+    dump_yaml,
+    parse_yaml,
+    replacing,
+    validated,
+    write_text,
+)
 
 
 def test_patterns_and_names_stay_text() -> None:
@@ -75,3 +86,64 @@ class Outer(BaseModel):
 def test_problems_are_told_with_their_path(data: dict, sentence: str) -> None:
     with pytest.raises(CrispLoopError, match=sentence):
         validated(data, Outer, "f")
+
+
+class Thorough(_Loader):
+    """Constructs everything the library's own way."""
+
+    construct_document = yaml.constructor.SafeConstructor.construct_document
+
+
+WORDS = st.sampled_from(
+    [
+        "2:4",
+        "no",
+        "1",
+        "010",
+        "+1",
+        "-1.5",
+        ".5",
+        "1.",
+        "1e3",
+        ".inf",
+        "~",
+        "",
+        "true",
+        "False",
+        "a b",
+    ]
+)
+PLAIN = st.recursive(
+    WORDS
+    | st.text("ab-: #'\"\n&*!", max_size=6)
+    | st.integers()
+    | st.floats()
+    | st.booleans()
+    | st.none(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(WORDS, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(PLAIN)
+def test_plain_data_is_built_as_the_library_builds_it(data: Any) -> None:
+    text = dump_yaml(data)
+    assert repr(parse_yaml(text, "f")) == repr(yaml.load(text, Loader=Thorough))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &x {b: 1}\nc: *x",
+        "a: &x {b: 1}\nc: {<<: *x, d: 2}",
+        "2: a\ntrue: b\n2.5: c",
+        "x: !!str 1",
+        "? a\n: b",
+        "- .inf\n- -.INF\n- 1_000\n- 0x10",
+        "",
+        "a:\n  - b\n  -\n  - {}\n",
+        "a: |\n  text\n\nb: >-\n  folded\n  text\n",
+    ],
+)
+def test_more_than_plain_data_is_built_alike(text: str) -> None:
+    assert repr(parse_yaml(text, "f")) == repr(yaml.load(text, Loader=Thorough))

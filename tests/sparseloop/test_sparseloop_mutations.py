@@ -42,11 +42,12 @@ def no_reuse(self: BusyLoops, dims: frozenset[str], end: int) -> Any:
     return math.prod(factor for at, loop, factor in self.loops if at >= end and not loop.spatial)
 
 
-def no_multicast(self: BusyLoops, dims: frozenset[str], level: int) -> Any:
+def no_multicast(self: BusyLoops, dims: frozenset[str]) -> list[Any]:
     """Every instance is sent its own copy."""
-    return math.prod(
-        factor for _, loop, factor in self.loops if loop.level == level and loop.spatial
-    )
+    return [
+        math.prod(factor for _, loop, factor in self.loops if loop.level == level and loop.spatial)
+        for level in range(len(self._nest.ends))
+    ]
 
 
 def one_more(function: Callable[..., Any]) -> Callable[..., Any]:
