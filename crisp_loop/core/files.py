@@ -21,7 +21,6 @@ T = TypeVar("T")
 TEXT_LIMIT = 512 * 2**20
 """Characters of a text file; the evaluations of a large network have some ten million."""
 
-
 MOST_MISTAKES = 1000
 """Mistakes in a file that are told apart; pydantic lists them all."""
 
