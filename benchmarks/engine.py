@@ -3,10 +3,10 @@
     python benchmarks/engine.py [--specs tests/golden/rendered] [--repeats 9] [--out engine]
 
 One spec of each design, as rendered for a layer of ResNet-50: timeloop-model on it, the
-engine on its file (reading it included), and on the spec in memory, in turn. Every call gets a
-spec whose contents nobody has seen: another bound, another factor. A design's own sections repeat,
-as they do from layer to layer, and the engine may know them; what the first of all specs
-costs is measured in a process of its own.
+engine on files (reading them included), and on specs in memory, ten in a row, in turn at every
+repeat. Each spec is one whose contents nobody has seen: another bound, another factor. A design's
+own sections repeat, as they do from layer to layer, and the engine may know them; what the first of
+all specs costs is measured in a process of its own.
 Then ``evaluate_specs`` on ResNet-50's layers at one pattern and at nine, ``evaluate_mappings`` on 1
 to 100,000 mappings, and the growth with layers (specs of the directory,
 one after the other) and with storage levels. Times are the processor's, of this process
@@ -232,19 +232,20 @@ def single(specs: dict[str, Path], repeats: int, scratch: Path) -> dict[str, flo
     print("| --- |" + " ---: |" * len(columns))
     theirs: dict[str, float] = {}
     numbers = itertools.count(2)
-    file = scratch / "fresh.yaml"
     for name, path in specs.items():
         text = path.read_text(encoding="utf-8")
         times: Times = {"timeloop": [], "first": [], "file": [], "spec": []}
         for repeat in range(repeats + 1):
-            for _ in range(FRESH):
+            files = [scratch / f"new{number}.yaml" for number in range(2 * FRESH)]
+            for file in files:
                 file.write_text(fresh(text, next(numbers)), encoding="utf-8")
-                times["file"].append(timed(lambda: evaluate(load_spec(file))))
-                file.write_text(fresh(text, next(numbers)), encoding="utf-8")
-                spec = load_spec(file)
-                times["spec"].append(timed(lambda spec=spec: evaluate(spec)))
-            times["first"].append(first_seconds(file))
-            peer = timeloop(load_spec(file), scratch)
+            seen = [load_spec(file) for file in files[:FRESH]]
+            times["spec"] += [timed(lambda spec=spec: evaluate(spec)) for spec in seen]
+            times["file"] += [
+                timed(lambda file=file: evaluate(load_spec(file))) for file in files[FRESH:]
+            ]
+            times["first"].append(first_seconds(files[0]))
+            peer = timeloop(seen[-1], scratch)
             times["timeloop"].append(timed(peer) if peer else math.nan)
             if not repeat:  # it warmed up
                 times = {step: [] for step in times}
