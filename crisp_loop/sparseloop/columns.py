@@ -3,7 +3,7 @@
 A column is an array with an entry a mapping, or a plain number where all mappings agree. So the
 model is written once, number by number: a batch runs through numpy, and a single mapping, with
 nothing to disagree, through plain arithmetic, some ten times as fast as arrays of one. Both are
-IEEE's, so the figures are the same to the last bit.
+IEEE's, so the figures are the same to the last bit (of counts below 2**53, as all are).
 
 Python's own operators serve both, but for these functions, which numpy and plain numbers spell
 differently. A flag is ``True``, ``False`` or an array of them.

@@ -111,7 +111,7 @@ class FixedStructured:
     def p_empty(self, tile: Ints) -> Floats:
         """Probability of an empty tile."""
         exact = tile * self.density
-        return (exact < 1.0) * (1 - exact)
+        return (exact < 1.0) * (1 - exact)  # 0 where it holds one at least
 
     def p_empty_within(
         self, tiles: Sequence[Ints], parent: Ints, occupancy: Ints

@@ -64,20 +64,21 @@ def represent(
 ) -> dict[Key, Representation]:
     """The expected and the largest data and metadata of every compressed tile."""
     found: dict[Key, Representation] = {}
+    nest, optimizations = design.nest, design.optimizations
     for index, tensor in enumerate(design.problem.tensors):
-        kept, formats = design.nest.kept[index], design.optimizations
-        if problem := _chain_problem(formats, design.nest, design.architecture, index, tensor.name):
+        kept, arch = nest.kept[index], design.architecture
+        if problem := _chain_problem(optimizations, nest, index, tensor.name, arch):
             raise CrispLoopError(f"{design.source}: {problem}.")
-        if (kept[-1], index) not in formats.formats:
+        if (kept[-1], index) not in optimizations.formats:
             continue
-        levels = _rank_levels(formats, design.nest, index, tensor.dims)
+        levels = _rank_levels(optimizations, nest, index, tensor.dims)
         trees = build_trees(levels, dense.factors, dense.tiles[index])
         density = design.problem.densities[index]
         for level, (tree, misfit) in zip(kept, trees, strict=True):
             legality.refuse(
                 misfit != "",
                 "the format of {} at {} does not fit the mapping: {}",
-                *(tensor.name, design.architecture.levels[level].name, misfit),
+                *(tensor.name, arch.levels[level].name, misfit),
             )
             found[level, index] = _represent(tree, density, level != kept[-1])
     return found
@@ -135,9 +136,9 @@ def _represent(tree: Fibertree, density: Density, has_parent: bool) -> Represent
 def _chain_problem(
     optimizations: SparseOptimizations,
     nest: Nest,
-    architecture: Architecture,
     tensor: int,
     name: str,
+    architecture: Architecture,
 ) -> str:
     """A tensor is compressed at all its levels or at none, with no more ranks further in."""
     formats = optimizations.formats
