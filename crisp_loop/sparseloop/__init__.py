@@ -1,4 +1,4 @@
-"""The embedded engine: Sparseloop's analysis of a rendered spec, in process, one mapping or many.
+"""The embedded engine: Sparseloop's analysis of a rendered spec, in process and vectorised.
 
 Public: :func:`evaluate` (one spec, all figures), :func:`evaluate_specs` (many specs, those alike
 together), :func:`evaluate_mappings` (cycles and energy of many loop factors of one spec) and
