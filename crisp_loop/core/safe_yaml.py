@@ -192,7 +192,7 @@ def _construct_scalar(loader: Any, node: yaml.ScalarNode) -> object:
         raise ConstructorError(None, None, str(error)[:100], node.start_mark) from None
 
 
-def _construct_mapping(loader: Any, node: yaml.Node, deep: bool = False) -> dict[Any, Any]:
+def _construct_mapping(loader: Any, node: Any, deep: bool = False) -> dict[Any, Any]:
     if not isinstance(node, yaml.MappingNode):  # a list or a text that claims to be one
         problem = f"expected a mapping, but found a {node.id}"
         raise ConstructorError(None, None, problem, node.start_mark)
@@ -214,7 +214,7 @@ def _construct_mapping(loader: Any, node: yaml.Node, deep: bool = False) -> dict
     return SafeConstructor.construct_mapping(loader, node, deep=deep)
 
 
-def _construct_yaml_map(loader: Any, node: yaml.Node) -> Iterator[dict[Any, Any]]:
+def _construct_yaml_map(loader: Any, node: Any) -> Iterator[dict[Any, Any]]:
     data: dict[Any, Any] = {}
     yield data
     data.update(_construct_mapping(loader, node))
