@@ -132,7 +132,7 @@ def take(values: Any, rows: Rows) -> Any:
     return values[rows] if type(values) is ndarray else values
 
 
-def take_each(columns: list[Any], rows: Rows) -> list[Any]:
+def take_each(columns: Sequence[Any], rows: Rows) -> Sequence[Any]:
     """:func:`take` for a list of columns."""
     return columns if rows is ALL else [take(values, rows) for values in columns]
 
@@ -177,6 +177,8 @@ def distinct(columns: Iterable[Ints]) -> tuple[Rows, Rows]:
 
 def cases(columns: Sequence[Ints]) -> list[tuple[Rows, tuple[int, ...]]]:
     """The mappings of each kind, and what the columns say of them."""
+    if ndarray not in map(type, columns):
+        return [(ALL, tuple(columns))]
     first, kind = distinct(columns)
     if first is ALL:
         return [(ALL, tuple(entry(column, 0) for column in columns))]
@@ -211,9 +213,7 @@ def merged_each(parts: Sequence[tuple[Rows, list[Any]]]) -> list[Any]:
 
 def by_kind(function: Callable[..., int], *columns: Ints) -> Ints:
     """``function`` of plain numbers, asked once a kind of mapping."""
-    if any(type(column) is ndarray for column in columns):
-        return merged([(rows, function(*numbers)) for rows, numbers in cases(columns)])
-    return function(*columns)
+    return merged([(rows, function(*numbers)) for rows, numbers in cases(columns)])
 
 
 def once_a_number(function: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -18,6 +18,7 @@ from crisp_loop.core.gathers import Gather
 from crisp_loop.sparseloop.busy import BusyLoops
 from crisp_loop.sparseloop.columns import Ints, by_kind, plainly
 from crisp_loop.sparseloop.legality import Legality
+from crisp_loop.sparseloop.nest import Nest
 from crisp_loop.sparseloop.parse import Design
 
 
@@ -131,12 +132,16 @@ def _by_compute(
     if not spatial:
         return steps
     moved = busy.visits(dims, 0)
-    loops = [design.nest.loops[at] for at in spatial]
-    relevant = tuple([loop.dim in dims for loop in loops])
-    along_x = tuple([loop.axis == "X" for loop in loops])
-    supplied_to = partial(_supplied, relevant, along_x, design.architecture.fanouts[0])
+    supplied_to = partial(_supplied, *_units(design.nest, dims), design.architecture.fanouts[0])
     supplied = by_kind(supplied_to, *[factors[at] for at in spatial])
     return moved * scattered + (steps - moved) * supplied
+
+
+@lru_cache(maxsize=1024)
+def _units(nest: Nest, dims: frozenset[str]) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
+    """Which of the loops over compute units move a tensor, and which run along X."""
+    loops = [nest.loops[at] for at in nest.innermost_spatial]
+    return tuple(loop.dim in dims for loop in loops), tuple(loop.axis == "X" for loop in loops)
 
 
 @lru_cache(maxsize=4096)

@@ -25,7 +25,7 @@ from crisp_loop.sparseloop.columns import (
     negated,
     plainly,
     ratio,
-    take,
+    take_each,
     whole,
 )
 from crisp_loop.sparseloop.dense import DenseAnalysis
@@ -43,7 +43,7 @@ def skipping_probability(design: Design, dense: DenseAnalysis, saf: Skipping) ->
     parts: list[tuple[Rows, Floats]] = []
     for rows, nontrivial in cases([dense.factors[at] > 1 for at in loops]):
         leaders = _leaders(design.nest, level, saf.target, dims, nontrivial)
-        factors = [take(factor, rows) for factor in dense.factors]
+        factors = take_each(dense.factors, rows)
         effectual: Floats = 1.0
         for condition in saf.conditions:
             tile = _leader_tile(design, leaders, saf.target, condition, level, factors)
