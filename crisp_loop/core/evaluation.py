@@ -12,12 +12,15 @@ from crisp_loop.core.names import Name
 
 
 class _Form:
-    """Read from files through pydantic; made by the engines without its checks, for their speed."""
+    """Read from files through pydantic; made by the engines without its checks, for their speed.
+
+    Nor are they frozen: that makes a form four times as slow to fill, and a spec has some sixty.
+    """
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Accesses(_Form):
     """Scalar accesses of one kind (reads, fills or updates), per instance."""
 
@@ -27,7 +30,7 @@ class Accesses(_Form):
     skipped: Count = 0
 
 
-@dataclass(frozen=True)
+@dataclass
 class FormatAccesses(_Form):
     """Metadata accesses of one kind, per instance and rank, rank 0 innermost.
 
@@ -37,7 +40,7 @@ class FormatAccesses(_Form):
     ranks: Rows[tuple[Count, Count]] = ()
 
 
-@dataclass(frozen=True)
+@dataclass
 class TensorStats(_Form):
     """One tensor (A, B or Z) at one storage level."""
 
@@ -58,7 +61,7 @@ class TensorStats(_Form):
     """Over all instances, leakage excluded."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class LevelStats(_Form):
     """One storage level."""
 
@@ -70,7 +73,7 @@ class LevelStats(_Form):
     energy_pJ: Amount
 
 
-@dataclass(frozen=True)
+@dataclass
 class ComputeStats(_Form):
     """The arithmetic level."""
 
@@ -85,7 +88,7 @@ class ComputeStats(_Form):
     energy_pJ: Amount
 
 
-@dataclass(frozen=True)
+@dataclass
 class Evaluation(_Form):
     """Cycles and energy of one spec, with the figures behind them."""
 
@@ -116,7 +119,7 @@ class Evaluation(_Form):
         raise KeyError(name)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Evaluations(_Form):
     """What one engine said of a list of specs: the content of ``cost/evaluations.json``."""
 

@@ -22,7 +22,6 @@ T = TypeVar("T")
 TEXT_LIMIT = 256 * 2**20
 """Characters of a text file; the evaluations of a large network have some ten million."""
 
-
 MOST_MISTAKES = 1000
 """Mistakes in a file that are told apart; pydantic lists them all."""
 

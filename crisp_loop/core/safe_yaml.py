@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -24,6 +25,8 @@ LONGEST_TEXT = 32 * 2**20
 """Characters of a file."""
 WIDEST_INT = 64
 """Bits of a whole number, its sign included."""
+_WORD = 40
+"""Characters of a word whose tag is remembered."""
 
 
 class _BoundedComposer(Composer):
@@ -77,6 +80,19 @@ class Loader(_BoundedComposer, _Parser):
         _Parser.__init__(self, stream)
         _BoundedComposer.__init__(self)
 
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        """The tag of a node; that of a word is the same wherever it stands."""
+        if kind is yaml.ScalarNode and implicit[0] and len(value) <= _WORD:
+            return _tag(value)
+        return super().resolve(kind, value, implicit)
+
+    def construct_document(self, node: Any) -> Any:
+        """Plain data at once; what is more than that, or wrong, by the library's own way."""
+        try:
+            return _plain(node, set())
+        except _NotPlainError:
+            return super().construct_document(node)
+
 
 Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag.endswith((":null", ":merge"))]
@@ -116,20 +132,70 @@ def _bool(text: str) -> bool:
     return text.lower() == "true"
 
 
-def _scalar(kind: Callable[[str], object]) -> Callable[[Any, yaml.ScalarNode], object]:
-    """A constructor of plain values; a text may claim to be of any kind (``!!int x``)."""
+_SCALARS: dict[str, Callable[[str], object]] = {
+    "tag:yaml.org,2002:null": lambda _: None,
+    "tag:yaml.org,2002:bool": _bool,
+    "tag:yaml.org,2002:int": _int,
+    "tag:yaml.org,2002:float": _float,
+    "tag:yaml.org,2002:str": str,
+}
+"""Tag to what makes the value of a text, or raises ValueError: a text may claim to be of any kind
+(``!!int x``)."""
 
-    def construct(loader: Any, node: yaml.ScalarNode) -> object:
-        text = loader.construct_scalar(node)
+
+@lru_cache(maxsize=4096)
+def _tag(word: str) -> str:
+    """The tag of an unquoted word."""
+    resolvers = Loader.yaml_implicit_resolvers
+    for tag, pattern in [*resolvers.get(word[:1], []), *resolvers.get(None, [])]:
+        if pattern.match(word):
+            return tag
+    return "tag:yaml.org,2002:str"
+
+
+class _NotPlainError(Exception):
+    """YAML with shared parts, merge keys, other tags, keys that are not text, or errors."""
+
+
+def _plain(node: Any, seen: set[int]) -> Any:
+    """The data of a node; ``seen`` holds the collections around it and before it.
+
+    The composer has bounded the depth. This takes a third of the time of PyYAML's constructors,
+    which can also fill in what aliases share.
+    """
+    if node.id == "scalar":
         try:
-            return kind(text)
-        except ValueError as error:
-            raise ConstructorError(None, None, str(error)[:100], node.start_mark) from None
+            return _SCALARS[node.tag](node.value)
+        except (KeyError, ValueError):
+            raise _NotPlainError from None
+    if id(node) in seen:
+        raise _NotPlainError
+    seen.add(id(node))
+    kind = node.id, node.tag
+    if kind == ("sequence", "tag:yaml.org,2002:seq"):
+        return [_plain(each, seen) for each in node.value]
+    if kind != ("mapping", "tag:yaml.org,2002:map"):
+        raise _NotPlainError
+    data: dict[str, Any] = {}
+    for key, value in node.value:
+        if key.id != "scalar" or key.tag != "tag:yaml.org,2002:str" or key.value in data:
+            raise _NotPlainError
+        data[key.value] = _plain(value, seen)
+    return data
 
-    return construct
+
+def _construct_scalar(loader: Any, node: yaml.ScalarNode) -> object:
+    text = loader.construct_scalar(node)
+    try:
+        return _SCALARS[node.tag](text)
+    except ValueError as error:
+        raise ConstructorError(None, None, str(error)[:100], node.start_mark) from None
 
 
-def _construct_mapping(loader: Any, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+def _construct_mapping(loader: Any, node: Any, deep: bool = False) -> dict[Any, Any]:
+    if not isinstance(node, yaml.MappingNode):  # a list or a text that claims to be one
+        problem = f"expected a mapping, but found a {node.id}"
+        raise ConstructorError(None, None, problem, node.start_mark)
     seen: set[object] = set()
     for key_node, _ in node.value:
         if key_node.tag == "tag:yaml.org,2002:merge":
@@ -148,7 +214,7 @@ def _construct_mapping(loader: Any, node: yaml.MappingNode, deep: bool = False) 
     return SafeConstructor.construct_mapping(loader, node, deep=deep)
 
 
-def _construct_yaml_map(loader: Any, node: yaml.MappingNode) -> Iterator[dict[Any, Any]]:
+def _construct_yaml_map(loader: Any, node: Any) -> Iterator[dict[Any, Any]]:
     data: dict[Any, Any] = {}
     yield data
     data.update(_construct_mapping(loader, node))
@@ -156,17 +222,11 @@ def _construct_yaml_map(loader: Any, node: yaml.MappingNode) -> Iterator[dict[An
 
 # Plain data alone: PyYAML's safe loader also makes dates, bytes and sets.
 Loader.yaml_constructors = {
-    f"tag:yaml.org,2002:{kind}": construct
-    for kind, construct in {
-        "null": SafeConstructor.construct_yaml_null,
-        "bool": _scalar(_bool),
-        "int": _scalar(_int),
-        "float": _scalar(_float),
-        "str": SafeConstructor.construct_yaml_str,
-        "seq": SafeConstructor.construct_yaml_seq,
-        "map": _construct_yaml_map,
-    }.items()
-} | {None: SafeConstructor.construct_undefined}
+    **dict.fromkeys(_SCALARS, _construct_scalar),
+    "tag:yaml.org,2002:seq": SafeConstructor.construct_yaml_seq,
+    "tag:yaml.org,2002:map": _construct_yaml_map,
+    None: SafeConstructor.construct_undefined,
+}
 Loader.yaml_multi_constructors = {}
 
 

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import marshal
+import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from crisp_loop.core.errors import CrispLoopError
-from crisp_loop.core.files import is_directory, is_file, read_yaml
+from crisp_loop.core.files import is_directory, is_file, parse_yaml, read_text
 from crisp_loop.core.gathers import GATHER_FILE, Gather, read_gather
+from crisp_loop.core.safe_yaml import LONGEST_TEXT
 
 REQUIRED = ("architecture", "problem", "mapping", "ERT")
 OPTIONAL = ("sparse_optimizations", "ART", "compound_components")
+
+_NEXT_SECTION = re.compile(r"\n(?=[A-Za-z_]+:)")
+_FIRST_SECTION = re.compile(r"(?: *(?:#.*)?\n)*[A-Za-z_]+:")
+_TOGETHER = re.compile(r"\n(?:---|\.\.\.|%)|[&\r\x85\u2028\u2029]|<<")
+"""What may make sections more than one after the other: documents, anchors, breaks that are no
+newline, merge keys."""
+_SHORT = 2**16
+"""Characters of a spec that is read by section; some eight times those of a large one, and too few
+for any part of it to matter to the limits on YAML."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +65,7 @@ def load_spec(path: Path) -> Spec:
     sections: dict[str, Any] = {}
     homes: dict[str, Path] = {}
     for file in files:
-        data = read_yaml(file, "spec")
+        data = _parse_by_section(read_text(file, "spec", LONGEST_TEXT), file)
         if not isinstance(data, dict):
             raise CrispLoopError(
                 f"{file} holds no sections; expected a mapping with {', '.join(REQUIRED)}."
@@ -71,3 +84,32 @@ def load_spec(path: Path) -> Spec:
     gather = path / GATHER_FILE
     gathers = (read_gather(gather),) if is_directory(path) and is_file(gather) else ()
     return Spec(str(path), sections, files, gathers, homes)
+
+
+def _parse_by_section(text: str, file: Path) -> Any:
+    """What :func:`parse_yaml` says of a spec's file.
+
+    The specs of one design share most sections word by word, so a section's text is parsed once
+    and remembered. Where sections do not stand alone (documents, aliases, errors), the text is
+    parsed as a whole, and so is any text that could come near a limit.
+    """
+    sections: dict[str, Any] = {}
+    alone = not _TOGETHER.search(f"\n{text}") and _FIRST_SECTION.match(text)
+    if len(text) > _SHORT or not alone:
+        return parse_yaml(text, file)
+    *others, last = _NEXT_SECTION.split(text)
+    try:
+        for part in (*(f"{other}\n" for other in others), last):
+            # As bytes, so that nobody shares data that another one may change.
+            found = marshal.loads(_remembered(part))
+            if found and (not isinstance(found, dict) or found.keys() & sections.keys()):
+                return parse_yaml(text, file)
+            sections |= found or {}
+    except (CrispLoopError, ValueError):
+        return parse_yaml(text, file)
+    return sections or parse_yaml(text, file)
+
+
+@lru_cache(maxsize=256)
+def _remembered(text: str) -> bytes:
+    return marshal.dumps(parse_yaml(text, ""))

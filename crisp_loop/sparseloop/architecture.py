@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from crisp_loop.core.errors import InputError
 from crisp_loop.sparseloop.fields import Field
@@ -131,7 +132,7 @@ class ComputeUnits:
     energy: Mapping[str, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Architecture:
     """The hierarchy; levels are innermost first."""
 
@@ -145,11 +146,14 @@ class Architecture:
                 return index
         return None
 
-    def fanout(self, level: int) -> tuple[int, int]:
-        """Instances of the next inner level below one of ``level``, along X and Y."""
-        outer = self.levels[level].mesh
-        inner = self.levels[level - 1].mesh if level else self.compute.mesh
-        return inner.x // outer.x, inner.y // outer.y
+    @cached_property
+    def fanouts(self) -> tuple[tuple[int, int], ...]:
+        """[level] instances of the next inner level below one, along X and Y."""
+        inner = (self.compute.mesh, *(level.mesh for level in self.levels))
+        return tuple(
+            (below.x // level.mesh.x, below.y // level.mesh.y)
+            for level, below in zip(self.levels, inner, strict=False)
+        )
 
 
 def parse_architecture(architecture: Field, ert: Field) -> Architecture:

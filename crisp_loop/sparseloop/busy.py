@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
-import numpy as np
-
-from crisp_loop.sparseloop.arrays import Ints, columns
+from crisp_loop.sparseloop.columns import Ints, choose, plainly
 from crisp_loop.sparseloop.nest import Nest
 
 
@@ -16,63 +14,64 @@ class BusyLoops:
     Most loops of a nest are trivial, and a trivial loop changes no product.
     """
 
-    def __init__(self, nest: Nest, factors: Ints) -> None:
-        self._nest, self._factors = nest, factors
-        iterates = np.asarray((factors > 1).any(axis=0))
-        self.loops = [(at, loop) for at, loop in enumerate(nest.loops) if iterates[at]]
+    def __init__(self, nest: Nest, factors: Sequence[Ints]) -> None:
+        self._nest = nest
+        self.loops = [
+            (at, loop, factor)
+            for at, (loop, factor) in enumerate(zip(nest.loops, factors, strict=True))
+            if not plainly(factor, 1)
+        ]
 
     @property
     def steps(self) -> Ints:
-        """(batch,) steps in time of one compute unit."""
-        return self.product(at for at, loop in self.loops if not loop.spatial)
+        """Steps in time of one compute unit."""
+        steps: Ints = 1
+        for _, loop, factor in self.loops:
+            if not loop.spatial:
+                steps = steps * factor
+        return steps
 
-    def product(self, positions: Iterable[int]) -> Ints:
-        """(batch,) iterations of some loops together."""
-        product = np.ones(len(self._factors), dtype=np.int64)
-        for at in positions:
-            product = product * self._factors[:, at]
-        return product
-
-    def instances_above(self, axis: str) -> Ints:
-        """(batch, level + 1): instances used along an axis, of the compute and each level."""
-        found = columns(len(self._factors), len(self._nest.ends) + 1)
-        for entry, start in enumerate((0, *self._nest.ends)):
-            found[:, entry] = self.product(
-                at for at, loop in self.loops if at >= start and loop.axis == axis
-            )
+    def instances_above(self, axis: str) -> list[Ints]:
+        """[level + 1] instances used along an axis, of the compute and each level."""
+        ends = self._nest.ends
+        found: list[Ints] = [1] * (len(ends) + 1)
+        for _, loop, factor in self.loops:
+            if loop.axis == axis:
+                for entry in range(loop.level + 1):
+                    found[entry] = found[entry] * factor
         return found
 
-    def tiles(self, dims: frozenset[str]) -> Ints:
-        """(batch, loop): elements that the loops up to each one walk over."""
-        found = columns(len(self._factors), len(self._nest.loops))
-        elements, done = np.ones(len(self._factors), dtype=np.int64), 0
-        for at, loop in self.loops:
+    def tiles(self, dims: frozenset[str]) -> list[Ints]:
+        """[loop] elements that the loops up to each one walk over."""
+        found: list[Ints] = []
+        elements: Ints = 1
+        for at, loop, factor in self.loops:
             if loop.dim in dims:
-                found[:, done:at] = elements[:, None]
-                elements, done = elements * self._factors[:, at], at
-        found[:, done:] = elements[:, None]
-        return found
+                found += [elements] * (at - len(found))
+                elements = elements * factor
+        return found + [elements] * (len(self._nest.loops) - len(found))
 
-    def scattered(self, dims: frozenset[str], level: int) -> Ints:
-        """(batch,) different parts of a tensor that the instances below a level hold."""
-        here = self._nest.within(level, level)
-        return self.product(
-            at for at, loop in self.loops if at in here and loop.spatial and loop.dim in dims
-        )
+    def scattered(self, dims: frozenset[str]) -> list[Ints]:
+        """[level] different parts of a tensor that the instances below hold."""
+        parts: list[Ints] = [1] * len(self._nest.ends)
+        for _, loop, factor in self.loops:
+            if loop.spatial and loop.dim in dims:
+                parts[loop.level] = parts[loop.level] * factor
+        return parts
 
     def visits(self, dims: frozenset[str], end: int) -> Ints:
-        """(batch,) tiles that one instance sees over the run, the loops up to ``end`` inside it.
+        """Tiles that one instance sees over the run, the loops up to ``end`` inside it.
 
         The tile stays while only loops run that do not move it: the innermost temporal loops
         above that are not relevant. From the first relevant one on, every iteration is a new tile.
         """
-        visits = np.ones(len(self._factors), dtype=np.int64)
-        for at, loop in self.loops:
+        visits: Ints = 1
+        for at, loop, factor in self.loops:
             if at < end or loop.spatial:
                 continue
             if loop.dim in dims:
-                visits = visits * self._factors[:, at]
+                visits = visits * factor
             else:
                 # Without a move so far there is one visit, and it lasts.
-                visits = np.where(visits > 1, visits * self._factors[:, at], visits)
+                visits = choose(visits > 1, visits * factor, visits)
         return visits

@@ -9,23 +9,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from crisp_loop.sparseloop.arrays import Floats, Ints, whole
-from crisp_loop.sparseloop.dense import Design
+from crisp_loop.sparseloop.columns import Floats, Ints, floor, largest, least, negated, ratio
 from crisp_loop.sparseloop.legality import Legality
+from crisp_loop.sparseloop.parse import Design
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Computes:
-    """Totals over all compute units, (batch,) each."""
+    """Totals over all compute units."""
 
     algorithmic: Ints
     actual: Ints
     skipped: Ints
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _Operand:
     """Probabilities of an operand's three states."""
 
@@ -37,7 +35,7 @@ class _Operand:
 def filter_computes(
     design: Design,
     total: Ints,
-    left: Floats,
+    left: Ints,
     absent: dict[int, Floats],
     compressed: dict[int, bool],
     legality: Legality,
@@ -57,32 +55,34 @@ def filter_computes(
     )
     operands: list[_Operand] = []
     for index, other in ((a_index, b_index), (b_index, a_index)):
-        tensor = design.problem.tensors[index]
-        present = _to_millionths(np.full(len(left), tensor.density.of_one_element))
+        present: Floats = _to_millionths(design.problem.densities[index].of_one_element)
         if other in absent:
             # The SAF on the other operand keeps the computes where this one may be present.
-            present = present / (1 - _to_millionths(absent[other]))
-
-        def reason(_: int, name: str = tensor.name) -> str:
-            return (
-                f"{design.source}: the SAFs leave fewer computes than there are non-zeros of"
-                f" {name}; timeloop-model stops at this rounding of its probabilities."
-            )
-
-        legality.refuse(~((present > -1e-5) & (present < 1 + 1e-5)), reason)
-        gone = np.clip(1 - present, 0, 1)
-        none = np.zeros_like(gone)
-        states = (none, gone) if compressed[index] else (gone, none)
-        operands.append(_Operand(np.clip(present, 0, 1), *states))
+            present = ratio(present, 1 - _to_millionths(absent[other]))
+        legality.refuse(
+            negated((present > -1e-5) & (present < 1 + 1e-5)),
+            "the SAFs leave fewer computes than there are non-zeros of {}; timeloop-model stops at"
+            " this rounding of its probabilities",
+            design.problem.tensors[index].name,
+        )
+        gone = _share(1 - present)
+        states = (0.0, gone) if compressed[index] else (gone, 0.0)
+        operands.append(_Operand(_share(present), *states))
     a, b = operands
-    skipped = np.zeros_like(left)
+    skipped: Ints = 0
     if design.optimizations.skip_compute:
-        skipped = left * (a.present * b.left_out + a.left_out * b.present)
-        skipped = np.floor(skipped + left * (a.zero * b.left_out + a.left_out * b.zero))
-    unseen = np.floor(left * (a.left_out * b.left_out))
-    return Computes(total, whole(left - skipped - unseen), whole(skipped))
+        one_left_out = left * (a.present * b.left_out + a.left_out * b.present)
+        no_effect = left * (a.zero * b.left_out + a.left_out * b.zero)
+        skipped = floor(one_left_out + no_effect)
+    unseen = floor(left * (a.left_out * b.left_out))
+    return Computes(total, left - skipped - unseen, skipped)
+
+
+def _share(values: Floats) -> Floats:
+    """``values``, at least 0 and at most 1."""
+    return least(largest(values, 0.0), 1.0)
 
 
 def _to_millionths(values: Floats) -> Floats:
     """As Timeloop rounds densities before it divides them: half up."""
-    return np.floor(values * 1e6 + 0.5) / 1e6
+    return floor(values * 1e6 + 0.5) / 1e6

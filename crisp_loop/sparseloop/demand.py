@@ -13,7 +13,15 @@ import numpy as np
 
 from crisp_loop.core.errors import CrispLoopError, UnsupportedError
 from crisp_loop.core.spec import Spec
-from crisp_loop.sparseloop.arrays import Bools, Floats, Ints, whole
+from crisp_loop.sparseloop.columns import (
+    FlagArray,
+    FloatArray,
+    Floats,
+    IntArray,
+    ceil,
+    filled,
+    whole,
+)
 from crisp_loop.sparseloop.microarchitecture import throttled
 from crisp_loop.sparseloop.model import Together, analyse_together, evaluate
 
@@ -26,25 +34,25 @@ class Demands:
     """Names of the storage levels, innermost first."""
     compute: str
     """Name of the arithmetic level."""
-    compute_cycles: Ints
+    compute_cycles: IntArray
     """Cycles that the arithmetic needs by itself."""
-    ideal_cycles: Floats
+    ideal_cycles: FloatArray
     """Cycles that it would need with all units busy."""
-    reads: Floats
+    reads: FloatArray
     """(levels, specs) words that an average instance reads while the arithmetic takes a cycle."""
-    writes: Floats
-    words: Floats
+    writes: FloatArray
+    words: FloatArray
     """(levels, specs) data words that cross a level over all its instances."""
-    energy_pJ: Floats
+    energy_pJ: FloatArray
     refusals: tuple[str, ...]
     """Why a spec has no figures, in one sentence; empty where it has them."""
 
     @property
-    def sound(self) -> Bools:
+    def sound(self) -> FlagArray:
         """(specs,) whether each has figures; those of the others are zeros."""
         return np.array([not refusal for refusal in self.refusals], dtype=np.bool_)
 
-    def paced(self, bandwidths: Floats) -> Pace:
+    def paced(self, bandwidths: FloatArray) -> Pace:
         """The cycles under many choices of bandwidths.
 
         Args:
@@ -58,7 +66,7 @@ class Demands:
                 throttling, _ = throttled(
                     (read, write, None), self.reads[index], self.writes[index]
                 )
-                levels.append(whole(np.ceil(self.compute_cycles / throttling)))
+                levels.append(ceil(self.compute_cycles / throttling))
         by_level = np.stack(levels)
         slowest = by_level.argmax(axis=0)
         cycles = np.maximum(by_level.max(axis=0), self.compute_cycles)
@@ -69,8 +77,8 @@ class Demands:
 class Pace:
     """How fast specs run; (choices, specs) each."""
 
-    cycles: Ints
-    bottleneck: Ints
+    cycles: IntArray
+    bottleneck: IntArray
     """Number of the level that sets the cycles; the number of levels for the arithmetic."""
 
 
@@ -104,16 +112,14 @@ def demands_of(specs: Sequence[Spec]) -> Demands:
     single = np.zeros((3, len(specs)))
     for part in parts:
         at = np.array(part.numbers)[part.legal]
-        single[:, at] = np.stack(
-            [
-                part.cost.compute_cycles,
-                part.sparse.computes.actual / hardware.compute.mesh.instances,
-                part.cost.energy,
-            ]
-        )[:, part.legal]
+        single[:, at] = _of_legal(
+            part,
+            part.cost.compute_cycles,
+            part.sparse.computes.actual / hardware.compute.mesh.instances,
+            part.cost.energy,
+        )
         for index, level in enumerate(part.cost.levels):
-            moved = np.stack([level.reads, level.writes, _words(part, index)])
-            table[index][:, at] = moved[:, part.legal]
+            table[index][:, at] = _of_legal(part, level.reads, level.writes, _words(part, index))
     return Demands(
         levels=tuple(level.name for level in hardware.levels),
         compute=hardware.compute.name,
@@ -132,16 +138,19 @@ def _sound(part: Together) -> set[int]:
     return set(np.array(part.numbers)[part.legal].tolist())
 
 
+def _of_legal(part: Together, *columns: Floats) -> FloatArray:
+    """(columns, specs) with all legal specs of a batch, also where these agree."""
+    size = len(part.numbers)
+    return np.stack([filled(column, size) for column in columns])[:, part.legal]
+
+
 def _words(part: Together, level: int) -> Floats:
-    """Data words that cross a level over all its instances."""
-    moved = np.zeros(len(part.numbers))
+    """Data words that cross a level over all its instances; of the whole batch."""
+    moved: Floats = 0.0
     for tensor in part.cost.levels[level].tensors:
         traffic = part.sparse.traffic[level, tensor]
-        moved = (
-            moved
-            + (traffic.reads + traffic.fills + traffic.updates)
-            * (part.sparse.instances[level, tensor])
-        )
+        words = traffic.reads + traffic.fills + traffic.updates
+        moved = moved + words * part.sparse.instances[level, tensor]
     return moved
 
 

@@ -8,38 +8,23 @@ written; its partition is the share of Z one instance ever holds.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
 
 import numpy as np
 
 from crisp_loop.core.gathers import Gather
-from crisp_loop.sparseloop.architecture import Architecture
-from crisp_loop.sparseloop.arrays import Ints, first_rows
 from crisp_loop.sparseloop.busy import BusyLoops
+from crisp_loop.sparseloop.columns import Ints, by_kind, plainly
 from crisp_loop.sparseloop.legality import Legality
 from crisp_loop.sparseloop.nest import Nest
-from crisp_loop.sparseloop.optimizations import SparseOptimizations
-from crisp_loop.sparseloop.problem import Problem
+from crisp_loop.sparseloop.parse import Design
 
 
-@dataclass(frozen=True)
-class Design:
-    """A parsed spec."""
-
-    source: str
-    architecture: Architecture
-    problem: Problem
-    optimizations: SparseOptimizations
-    nest: Nest
-    gathers: Mapping[int, Gather] = field(default_factory=dict)
-    """Tensors whose tiles hold what block-rows share once."""
-
-
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class DenseTraffic:
-    """One tensor at one level that keeps it; scalar counts per instance, shape (batch,)."""
+    """One tensor at one level that keeps it; scalar counts per instance."""
 
     tile: Ints
     reads: Ints
@@ -52,81 +37,73 @@ class DenseTraffic:
 class DenseAnalysis:
     """Step 1 for all tensors and levels."""
 
-    factors: Ints
-    """(batch, loop)."""
-    tiles: tuple[Ints, ...]
-    """[tensor] (batch, loop): elements of the tile that the loops up to each one walk over."""
+    factors: Sequence[Ints]
+    """[loop]."""
+    tiles: tuple[list[Ints], ...]
+    """[tensor][loop]: elements of the tile that the loops up to each one walk over."""
     traffic: dict[tuple[int, int], DenseTraffic]
     """By (level, tensor), only where it is kept."""
-    expansion_x: Ints
-    """(batch, level + 1) instances used along X; entry 0 is the compute, l + 1 is level l."""
-    expansion_y: Ints
+    expansion_x: list[Ints]
+    """[level + 1] instances used along X; entry 0 is the compute, l + 1 is level l."""
+    expansion_y: list[Ints]
     iterations: Ints
-    """(batch,) steps in time of one compute unit."""
+    """Steps in time of one compute unit."""
 
     @property
-    def instances(self) -> Ints:
-        """(batch, level + 1) instances used."""
-        return self.expansion_x * self.expansion_y
+    def instances(self) -> list[Ints]:
+        """[level + 1] instances used."""
+        return [x * y for x, y in zip(self.expansion_x, self.expansion_y, strict=True)]
 
 
-def check_factors(design: Design, factors: Ints, legality: Legality) -> None:
+def check_factors(design: Design, factors: Sequence[Ints], legality: Legality) -> None:
     """Factors must be perfect: their product is the dimension's size."""
-    nest, problem = design.nest, design.problem
-    legality.refuse(
-        np.asarray((factors < 1).any(axis=1)),
-        lambda _: f"{design.source}: a loop's factor is below 1.",
-    )
-    for dim in problem.dims:
-        own = [index for index, loop in enumerate(nest.loops) if loop.dim == dim]
-        products = factors[:, own].prod(axis=1)
-        size = problem.bounds[dim]
-
-        def reason(index: int, dim: str = dim, size: int = size, products: Ints = products) -> str:
-            return (
-                f"{design.source}: the mapping's factors of {dim} multiply to"
-                f" {products[index]}, but {dim} is {size}."
-            )
-
-        legality.refuse(products != size, reason)
+    products: dict[str, Ints] = dict.fromkeys(design.problem.dims, 1)
+    for loop, factor in zip(design.nest.loops, factors, strict=True):
+        if not plainly(factor, 1):
+            legality.refuse(factor < 1, "a loop's factor is below 1")
+            products[loop.dim] = products[loop.dim] * factor
+    for dim, product in products.items():
+        sentence = "the mapping's factors of {} multiply to {}, but {} is {}"
+        size = design.problem.bounds[dim]
+        legality.refuse(product != size, sentence, dim, product, dim, size)
 
 
-def analyse_dense(design: Design, factors: Ints) -> DenseAnalysis:
+def analyse_dense(design: Design, factors: Sequence[Ints]) -> DenseAnalysis:
     """Tiles, reads, fills and updates of every tensor at every level."""
     nest, problem = design.nest, design.problem
     levels = len(nest.keeps)
     busy = BusyLoops(nest, factors)
     expansion_x, expansion_y = busy.instances_above("X"), busy.instances_above("Y")
 
-    tiles: list[Ints] = []
+    tiles: list[list[Ints]] = []
     traffic: dict[tuple[int, int], DenseTraffic] = {}
     for index, tensor in enumerate(problem.tensors):
-        tiles.append(busy.tiles(tensor.dims))
+        tile = busy.tiles(tensor.dims)
+        tiles.append(tile)
+        scattered = busy.scattered(tensor.dims)
         # Accesses that one instance of a level receives from the instances below it.
-        accesses = _by_compute(design, busy, factors, tensor.dims)
-        scattered = [busy.scattered(tensor.dims, level) for level in range(levels)]
-        partition = tiles[-1][:, -1]
-        partitions = [partition]
+        accesses = _by_compute(design, busy, factors, tensor.dims, scattered[0])
+        partitions = [tile[-1]]
         for level in range(levels - 1, 0, -1):
-            partition = partition // scattered[level]
-            partitions.insert(0, partition)
+            partitions.append(partitions[-1] // scattered[level])
+        partitions.reverse()
         for level in range(levels):
             passed_on = accesses  # by a level that bypasses the tensor
             if nest.keeps[level][index]:
                 end = nest.ends[level]
-                passed_on = tiles[-1][:, end - 1] * busy.visits(tensor.dims, end)
+                passed_on = tile[end - 1] * busy.visits(tensor.dims, end)
                 if index in design.gathers:
                     passed_on = _gathered(design, level, design.gathers[index], factors, passed_on)
-                none = np.zeros_like(accesses)
-                fills = none if nest.parent(level, index) is None else passed_on
-                reads, updates, reductions = accesses, none, none
+                outermost = nest.parent(level, index) is None
+                fills: Ints = 0 if outermost else passed_on
+                reads, updates, reductions = accesses, 0, 0
                 if tensor.output:
                     # The first visit of each element needs no old value.
                     reads = reductions = accesses - partitions[level]
                     updates = accesses
-                    fills = fills if fills is none else fills - partitions[level]
+                    fills = 0 if outermost else fills - partitions[level]
                 traffic[level, index] = DenseTraffic(
-                    tile=tiles[-1][:, end - 1],
+                    tile=tile[end - 1],
                     reads=reads,
                     fills=fills,
                     updates=updates,
@@ -134,56 +111,54 @@ def analyse_dense(design: Design, factors: Ints) -> DenseAnalysis:
                 )
             if level + 1 < levels:
                 accesses = passed_on * scattered[level + 1]
-    steps = busy.steps
-    return DenseAnalysis(factors, tuple(tiles), traffic, expansion_x, expansion_y, steps)
+    return DenseAnalysis(factors, tuple(tiles), traffic, expansion_x, expansion_y, busy.steps)
 
 
-def _by_compute(design: Design, busy: BusyLoops, factors: Ints, dims: frozenset[str]) -> Ints:
+def _by_compute(
+    design: Design,
+    busy: BusyLoops,
+    factors: Sequence[Ints],
+    dims: frozenset[str],
+    scattered: Ints,
+) -> Ints:
     """Accesses of the compute units below one instance of the innermost level.
 
     The compute keeps nothing, so each step in time is an access for each distinct element.
     Where it fans out below the innermost level, however, a unit can get an element that it
     or its neighbours used a step ago from a neighbour, over links that cost nothing.
     """
-    nest = design.nest
     steps = busy.steps
-    spatial = [at for at in nest.within(0, 0) if nest.loops[at].spatial]
+    spatial = design.nest.innermost_spatial
     if not spatial:
         return steps
     moved = busy.visits(dims, 0)
-    fanout_x, fanout_y = design.architecture.fanout(0)
-    shapes = factors[:, spatial]
-    first, group = first_rows(shapes)
-    flags = tuple(nest.loops[at].dim in dims for at in spatial)
-    along_x = tuple(nest.loops[at].axis == "X" for at in spatial)
-    distinct, supplied = np.array(
-        [
-            _elements(tuple(shape), flags, along_x, fanout_x, fanout_y)
-            for shape in shapes[first].tolist()
-        ]
-    ).T
-    return moved * distinct[group] + (steps - moved) * supplied[group]
+    supplied_to = partial(_supplied, *_units(design.nest, dims), design.architecture.fanouts[0])
+    supplied = by_kind(supplied_to, *[factors[at] for at in spatial])
+    return moved * scattered + (steps - moved) * supplied
+
+
+@lru_cache(maxsize=1024)
+def _units(nest: Nest, dims: frozenset[str]) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
+    """Which of the loops over compute units move a tensor, and which run along X."""
+    loops = [nest.loops[at] for at in nest.innermost_spatial]
+    return tuple(loop.dim in dims for loop in loops), tuple(loop.axis == "X" for loop in loops)
 
 
 @lru_cache(maxsize=4096)
-def _elements(
-    shape: tuple[int, ...],
-    relevant: tuple[bool, ...],
-    along_x: tuple[bool, ...],
-    fanout_x: int,
-    fanout_y: int,
-) -> tuple[int, int]:
-    """Distinct elements that an array of units uses, and how many of them no neighbour has.
+def _supplied(
+    relevant: tuple[bool, ...], along_x: tuple[bool, ...], fanout: tuple[int, int], *shape: int
+) -> int:
+    """How many of the distinct elements of an array of units no neighbour has.
 
-    ``shape``: the spatial factors, innermost first. Units are numbered through the factors
-    and laid out row by row on the physical array, which need not be as wide as the factors.
+    ``shape``: the spatial factors, innermost first. Units are numbered through them and laid out
+    row by row on the physical array, which need not be as wide as the factors.
     """
     distinct = math.prod(factor for factor, flag in zip(shape, relevant, strict=True) if flag)
     units = math.prod(shape)
     if units == distinct:
-        return distinct, distinct
+        return distinct
     wide = math.prod(factor for factor, flag in zip(shape, along_x, strict=True) if flag)
-    width, height = max(fanout_x, wide), max(fanout_y, units // wide)
+    width, height = max(fanout[0], wide), max(fanout[1], units // wide)
     numbers = np.arange(units)
     element, rest, stride = np.zeros(units, dtype=np.int64), numbers, 1
     for factor, flag in zip(shape, relevant, strict=True):
@@ -199,27 +174,23 @@ def _elements(
     linked[:, :-1] |= across
     linked[1:] |= down
     linked[:-1] |= down
-    return distinct, len(set(element[~linked.flat[:units]].tolist()))
+    return len(set(element[~linked.flat[:units]].tolist()))
 
 
-def _gathered(design: Design, level: int, gather: Gather, factors: Ints, fetched: Ints) -> Ints:
+def _gathered(
+    design: Design, level: int, gather: Gather, factors: Sequence[Ints], fetched: Ints
+) -> Ints:
     """What is left of ``fetched`` where a tile holds each block once that its block-rows share.
 
     The walk over the nest visits all tiles of the gathered table equally often, so the mean share
     over the table is the share of all fetches. Where several instances hold different parts of
     the table, it is their mean, rounded up.
     """
-    nest, problem = design.nest, design.problem
-    inside = factors[:, : nest.ends[level]]
-
-    def extent(dim: str) -> Ints:
-        return np.where(
-            [loop.dim == dim for loop in nest.loops[: nest.ends[level]]], inside, 1
-        ).prod(axis=1)
-
-    rows, places = extent(gather.rows), extent(gather.places)
-    touched = np.array(
-        [gather.touched(*tile) for tile in zip(rows.tolist(), places.tolist(), strict=True)]
-    )
-    table = problem.bounds[gather.rows] * problem.bounds[gather.places]
+    extents: dict[str, Ints] = {gather.rows: 1, gather.places: 1}
+    for at in design.nest.within(0, level):
+        dim = design.nest.loops[at].dim
+        if dim in extents:
+            extents[dim] = extents[dim] * factors[at]
+    touched = by_kind(gather.touched, *extents.values())
+    table = design.problem.bounds[gather.rows] * design.problem.bounds[gather.places]
     return -(-fetched * touched // table)

@@ -9,7 +9,7 @@ from typing import Any
 from crisp_loop.core.errors import InputError, UnsupportedError, shown
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Field:
     """One value of a spec and where it stands."""
 

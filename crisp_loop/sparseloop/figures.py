@@ -13,10 +13,12 @@ from crisp_loop.core.evaluation import (
     LevelStats,
     TensorStats,
 )
-from crisp_loop.sparseloop.arrays import Ints
-from crisp_loop.sparseloop.dense import Design
+from crisp_loop.sparseloop.columns import Ints, entry
 from crisp_loop.sparseloop.microarchitecture import Cost, LevelCost, TensorCost
+from crisp_loop.sparseloop.parse import Design
 from crisp_loop.sparseloop.sparse import SparseAnalysis, SparseTraffic
+
+_NO_ACCESSES, _NO_WORDS = Accesses(), FormatAccesses()
 
 
 def figures(design: Design, sparse: SparseAnalysis, cost: Cost, at: int = 0) -> Evaluation:
@@ -29,19 +31,19 @@ def figures(design: Design, sparse: SparseAnalysis, cost: Cost, at: int = 0) -> 
         spec=design.source,
         engine="analytic",
         engine_version=crisp_loop.__version__,
-        cycles=int(cost.cycles[at]),
-        energy_uJ=float(cost.energy[at]) * 1e-6,
-        utilization=float(cost.utilization[at]),
+        cycles=entry(cost.cycles, at),
+        energy_uJ=float(entry(cost.energy, at)) * 1e-6,
+        utilization=float(entry(cost.utilization, at)),
         compute=ComputeStats(
             name=compute.name,
             instances=compute.mesh.instances,
-            utilized_instances=math.floor(sparse.compute_instances[at]),
-            cycles=int(cost.compute_cycles[at]),
-            algorithmic=int(computes.algorithmic[at]),
-            actual=int(computes.actual[at]),
+            utilized_instances=math.floor(entry(sparse.compute_instances, at)),
+            cycles=entry(cost.compute_cycles, at),
+            algorithmic=entry(computes.algorithmic, at),
+            actual=entry(computes.actual, at),
             gated=0,
-            skipped=int(computes.skipped[at]),
-            energy_pJ=float(cost.compute_energy[at]),
+            skipped=entry(computes.skipped, at),
+            energy_pJ=float(entry(cost.compute_energy, at)),
         ),
         levels=levels,
     )
@@ -52,37 +54,37 @@ def _of_level(
 ) -> LevelStats:
     return LevelStats(
         name=design.architecture.levels[index].name,
-        cycles=int(level.cycles[at]),
-        throttling=float(level.throttling[at]),
+        cycles=entry(level.cycles, at),
+        throttling=float(entry(level.throttling, at)),
         tensors={
             design.problem.tensors[tensor].name: _of_tensor(
-                sparse.traffic[index, tensor], float(sparse.instances[index, tensor][at]), each, at
+                sparse.traffic[index, tensor],
+                float(entry(sparse.instances[index, tensor], at)),
+                each,
+                at,
             )
             for tensor, each in level.tensors.items()
         },
-        energy_pJ=float(level.energy[at]),
+        energy_pJ=float(entry(level.energy, at)),
     )
 
 
 def _of_tensor(traffic: SparseTraffic, instances: float, cost: TensorCost, at: int) -> TensorStats:
-    def accesses(dense: Ints, actual: Ints, skipped: Ints | None = None) -> Accesses:
-        return Accesses(
-            algorithmic=int(dense[at]),
-            actual=int(actual[at]),
-            skipped=0 if skipped is None else int(skipped[at]),
-        )
+    def accesses(dense: Ints, actual: Ints, skipped: Ints = 0) -> Accesses:
+        numbers = entry(dense, at), entry(actual, at), 0, entry(skipped, at)
+        return Accesses(*numbers) if any(numbers) else _NO_ACCESSES
 
     def words(kind: str) -> FormatAccesses:
         # Like timeloop-model, say nothing of a kind of access that moves no bits.
-        if traffic.format is None or not cost.format_bits[kind][at]:
-            return FormatAccesses()
-        each = getattr(traffic.format, kind)
-        return FormatAccesses(tuple((int(rank[0]), int(rank[1])) for rank in each[at]))
+        if traffic.format is None or not entry(getattr(cost.format_bits, kind), at):
+            return _NO_WORDS
+        moved = [entry(each, at) for each in getattr(traffic.format, kind)]
+        return FormatAccesses(tuple(zip(moved[::2], moved[1::2], strict=True)))
 
     dense = traffic.dense
     return TensorStats(
-        tile_shape=int(dense.tile[at]),
-        utilized_capacity=int(cost.capacity[at]),
+        tile_shape=entry(dense.tile, at),
+        utilized_capacity=entry(cost.capacity, at),
         instances=instances,
         reads=accesses(dense.reads, traffic.reads, traffic.skipped_reads),
         fills=accesses(dense.fills, traffic.fills),
@@ -90,6 +92,6 @@ def _of_tensor(traffic: SparseTraffic, instances: float, cost: TensorCost, at: i
         format_reads=words("reads"),
         format_fills=words("fills"),
         format_updates=words("updates"),
-        temporal_reductions=int(traffic.temporal_reductions[at]),
-        energy_pJ=float(cost.energy[at]),
+        temporal_reductions=entry(traffic.temporal_reductions, at),
+        energy_pJ=float(entry(cost.energy, at)),
     )

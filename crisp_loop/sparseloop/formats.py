@@ -7,17 +7,31 @@ is tiled beforehand and not at run time.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import TypeAlias
 
-import numpy as np
-import numpy.typing as npt
-
-from crisp_loop.sparseloop.arrays import Bools, Floats, Ints, columns, distinct_rows, members
+from crisp_loop.sparseloop.columns import (
+    Flags,
+    Floats,
+    Ints,
+    Rows,
+    Texts,
+    cases,
+    ceil,
+    choose,
+    merged,
+    merged_each,
+    negated,
+    plainly,
+    take,
+)
 from crisp_loop.sparseloop.density import Density
 from crisp_loop.sparseloop.optimizations import Rank
 
+Words: TypeAlias = list[Floats]
+"""[2 * rank] metadata words, [2 * rank + 1] payload words."""
 SCALAR = -1
 """In place of a loop's position: a tile of one element."""
 
@@ -30,6 +44,15 @@ class RankLevel:
     """Innermost first."""
     loops: tuple[tuple[int, str], ...]
     """(position in the nest, dimension), relevant to the tensor, innermost first."""
+
+    @cached_property
+    def written(self) -> tuple[tuple[int, int, int], ...]:
+        """(rank, bits of a metadata word, bits of a payload word), of ranks that have any."""
+        return tuple(
+            (number, rank.metadata_bits, rank.payload_bits)
+            for number, rank in enumerate(self.ranks)
+            if rank.metadata_bits or rank.payload_bits
+        )
 
 
 @dataclass(frozen=True)
@@ -44,9 +67,26 @@ class RankPlan:
     """Why the loops do not fit the ranks; empty when they do."""
 
 
+@dataclass(frozen=True, eq=False)
+class RankLevels:
+    """The levels that keep a compressed tensor, innermost first."""
+
+    levels: tuple[RankLevel, ...]
+
+    @cached_property
+    def positions(self) -> tuple[int, ...]:
+        """The loops that move the tensor, innermost first."""
+        return tuple(position for level in self.levels for position, _ in level.loops)
+
+
 @lru_cache(maxsize=65536)
-def plan_ranks(levels: tuple[RankLevel, ...], nontrivial: frozenset[int]) -> tuple[RankPlan, ...]:
-    """Hand the non-trivial loops out to the ranks of every level, innermost level first."""
+def plan_ranks(tensor: RankLevels, nontrivial: tuple[bool, ...]) -> tuple[RankPlan, ...]:
+    """Hand the non-trivial loops out to the ranks of every level, innermost level first.
+
+    ``nontrivial``: for each of the tensor's positions.
+    """
+    levels = tensor.levels
+    moving = {at for at, flag in zip(tensor.positions, nontrivial, strict=True) if flag}
     plans: list[RankPlan] = []
     inside = 0  # non-trivial loops of the levels below
     for index, level in enumerate(levels):
@@ -62,7 +102,7 @@ def plan_ranks(levels: tuple[RankLevel, ...], nontrivial: frozenset[int]) -> tup
             problem = "its inner ranks differ from the ranks of the level below"
         rank, at = len(tiles) - 2, 0
         while rank < len(ranks) - 1 and at < len(loops):
-            if loops[at][0] not in nontrivial:
+            if loops[at][0] not in moving:
                 at += 1
                 continue
             rank += 1
@@ -76,133 +116,113 @@ def plan_ranks(levels: tuple[RankLevel, ...], nontrivial: frozenset[int]) -> tup
             at += 1
             while group and at < len(loops):
                 position, dim = loops[at]
-                if position in nontrivial and dim not in group:
+                if position in moving and dim not in group:
                     break
-                if position in nontrivial:
+                if position in moving:
                     taken.append((position, rank))
                 at += 1
         spare = len(ranks) - 1 - rank
         tiles.extend([loops[0][0]] * spare)
-        left = [position for position, _ in loops[at:] if position in nontrivial]
+        left = [position for position, _ in loops[at:] if position in moving]
         if left and not problem:
             problem = f"{len(left)} of its non-trivial loops find no rank"
-        inside += sum(position in nontrivial for position, _ in loops)
+        inside += sum(position in moving for position, _ in loops)
         plans.append(RankPlan(tuple(taken), tuple(tiles), problem))
     return tuple(plans)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Fibertree:
-    """The tree of one compressed tensor at one level, for a batch of mappings."""
+    """The tree of one compressed tensor at one level."""
 
-    ranks: tuple[Rank, ...]
+    level: RankLevel
     tile: Ints
-    """(batch,) elements of the dense tile."""
-    fiber: Ints
-    """(batch, rank) coordinates of a fiber."""
-    coordinate: Ints
-    """(batch, rank) elements of the tile under one coordinate."""
+    """Elements of the dense tile."""
+    fiber: list[Ints]
+    """[rank] coordinates of a fiber."""
+    coordinate: list[Ints]
+    """[rank] elements of the tile under one coordinate."""
 
-    @property
-    def skipped_ranks(self) -> Bools:
-        """(batch, rank) ranks over trivial loops, which the hardware does not traverse."""
-        trivial = self.fiber == 1
-        trivial[:, 0] = False
-        return trivial
-
-    @cached_property
-    def word_bits(self) -> Ints:
-        """(batch, rank, 2) bits of a metadata and of a payload word."""
-        bits = np.array([(rank.metadata_bits, rank.payload_bits) for rank in self.ranks])
-        return np.where(self.skipped_ranks[:, :, None], 0, bits)
-
-    def bits(self, words: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """(batch,) bits of (batch, rank, 2) words."""
-        total = np.zeros(len(words), dtype=words.dtype)
-        for number, rank in enumerate(self.ranks):
-            if rank.metadata_bits or rank.payload_bits:
-                total = total + (words[:, number] * self.word_bits[:, number]).sum(axis=1)
+    def bits(self, words: Words) -> Floats:
+        """Bits of so many words. Ranks over trivial loops have none: nobody traverses them."""
+        total: Floats = 0
+        for rank, metadata, payload in self.level.written:
+            total = total + (words[2 * rank] * metadata + words[2 * rank + 1] * payload)
         return total
 
-    def occupancy(self, density: Density, occupancies: Ints) -> Floats:
+    def words(self, density: Density, occupancy: Ints) -> Words:
         """Metadata of tiles whose data occupancy is known.
 
-        Args:
-            density: The tensor's density model.
-            occupancies: (batch, n) non-zeros in the tile.
-
-        Returns:
-            (batch, rank, n, 2) metadata and payload words.
+        ``occupancy`` may have an axis of its own before that of the mappings; so have the words.
         """
-        above = np.concatenate([self.coordinate[:, 1:], self.tile[:, None]], axis=1)
-        fibers = np.cumprod(self.fiber[:, ::-1], axis=1)[:, ::-1] // self.fiber
-        fiber = self.fiber[:, :, None]
-        p_fiber = 1 - density.p_empty_within(above, self.tile, occupancies)
-        p_coordinate = 1 - density.p_empty_within(self.coordinate, self.tile, occupancies)
-        nonempty_fibers = fibers[:, :, None] * p_fiber
-        coordinates = np.ceil(fiber * p_coordinate)
-        kinds = np.array([rank.format for rank in self.ranks])[None, :, None]
-        metadata = np.where(
-            kinds == "CP",
-            coordinates * nonempty_fibers,
-            np.where(kinds == "B", nonempty_fibers * fiber, 0.0),
-        )
-        payload = np.where(
-            kinds == "UOP", nonempty_fibers * (fiber + 1), nonempty_fibers * coordinates
-        )
-        words = np.stack([metadata, payload], axis=-1)
-        words[self.skipped_ranks] = 0.0
-        # The payload of the innermost rank in use is the data itself.
-        innermost = (words != 0).any(axis=-1).argmax(axis=1)
-        np.put_along_axis(words[..., 1], innermost[:, None, :], 0.0, axis=1)
-        return words
-
-
-@dataclass(frozen=True)
-class Misfits:
-    """The mappings of a batch whose loops do not fit the ranks of one level."""
-
-    texts: tuple[str, ...]
-    """Why, for each set of non-trivial loops; empty where they fit."""
-    group: Ints
-    """(batch,) which of the sets a mapping has."""
-
-    @property
-    def where(self) -> Bools:
-        """(batch,)."""
-        return np.array([bool(text) for text in self.texts])[self.group]
-
-    def reason(self, index: int) -> str:
-        """Why the loops of one mapping do not fit."""
-        return self.texts[self.group[index]]
+        # A rank's fiber is a coordinate of the rank above.
+        p_empty = density.p_empty_within([*self.coordinate, self.tile], self.tile, occupancy)
+        fibers: list[Ints] = [1]  # how many there are of each rank, the outermost first
+        for fiber in self.fiber[:0:-1]:
+            fibers.append(fibers[-1] * fiber)
+        found: Words = []
+        data: Flags = True  # no rank further in points at the data
+        for number, rank in enumerate(self.level.ranks):
+            fiber = self.fiber[number]
+            if number and plainly(fiber, 1):
+                found += (0, 0)  # the hardware does not traverse ranks over trivial loops
+                continue
+            nonempty = fibers[-1 - number] * (1 - p_empty[number + 1])
+            metadata: Floats = 0.0
+            if rank.format == "UOP":
+                payload = nonempty * (fiber + 1)
+            else:
+                payload = ceil(fiber * (1 - p_empty[number])) * nonempty
+                metadata = payload if rank.format == "CP" else nonempty * fiber
+            if number:
+                traversed = fiber != 1
+                metadata, payload = metadata * traversed, payload * traversed
+            if data is not False:
+                # The payload of the innermost rank in use is the data itself.
+                used = (metadata != 0) | (payload != 0)
+                payload = choose(data & used, 0.0, payload)
+                data = data & negated(used)
+            found += (metadata, payload)
+        return found
 
 
 def build_trees(
-    levels: tuple[RankLevel, ...], factors: Ints, tiles: Ints
-) -> list[tuple[Fibertree, Misfits]]:
-    """The trees of one tensor at all its levels, and where they do not fit.
+    tensor: RankLevels, factors: Sequence[Ints], tiles: Sequence[Ints]
+) -> list[tuple[Fibertree, Texts]]:
+    """The trees of one tensor at all its levels, each with why it does not fit; empty if it does.
 
     Args:
-        levels: Where it is kept, innermost first.
-        factors: (batch, loop).
-        tiles: (batch, loop) elements of the tensor's tile up to each loop.
+        tensor: Where it is kept.
+        factors: [loop].
+        tiles: [loop] elements of the tensor's tile up to each loop.
     """
-    positions = np.array([position for level in levels for position, _ in level.loops])
-    codes, group = distinct_rows(factors[:, positions] > 1)
-    plans = [plan_ranks(levels, frozenset(positions[code].tolist())) for code in codes]
-    rows = members(group, len(plans))
-    found: list[tuple[Fibertree, Misfits]] = []
-    for index, level in enumerate(levels):
-        fiber = columns(len(factors), len(level.ranks))
-        coordinate = columns(len(factors), len(level.ranks))
-        fiber[:], coordinate[:] = 1, 1
-        for these, plan in zip(rows, plans, strict=True):
-            for position, rank in plan[index].taken:
-                fiber[these, rank] *= factors[these, position]
-            for rank, position in enumerate(plan[index].tiles[: len(level.ranks)]):
-                if position != SCALAR:
-                    coordinate[these, rank] = tiles[these, position]
-        last = level.loops[-1][0]
-        tree = Fibertree(level.ranks, tiles[:, last], fiber, coordinate)
-        found.append((tree, Misfits(tuple(plan[index].problem for plan in plans), group)))
+    plans = [
+        (rows, plan_ranks(tensor, nontrivial))
+        for rows, nontrivial in cases([factors[at] > 1 for at in tensor.positions])
+    ]
+    found: list[tuple[Fibertree, Texts]] = []
+    for index, level in enumerate(tensor.levels):
+        fiber, coordinate = _rank_sizes(
+            [(rows, plan[index]) for rows, plan in plans], factors, tiles
+        )
+        tree = Fibertree(level, tiles[level.loops[-1][0]], fiber, coordinate)
+        found.append((tree, merged([(rows, plan[index].problem) for rows, plan in plans])))
     return found
+
+
+def _rank_sizes(
+    plans: Sequence[tuple[Rows, RankPlan]], factors: Sequence[Ints], tiles: Sequence[Ints]
+) -> tuple[list[Ints], list[Ints]]:
+    """[rank] coordinates of a fiber, and elements under a coordinate."""
+    fibers: list[tuple[Rows, list[Ints]]] = []
+    coordinates: list[tuple[Rows, list[Ints]]] = []
+    for rows, plan in plans:
+        coordinate: list[Ints] = [
+            1 if position == SCALAR else take(tiles[position], rows) for position in plan.tiles
+        ]
+        fiber: list[Ints] = [1] * len(coordinate)
+        for position, rank in plan.taken:
+            fiber[rank] = fiber[rank] * take(factors[position], rows)
+        fibers.append((rows, fiber))
+        coordinates.append((rows, coordinate))
+    return merged_each(fibers), merged_each(coordinates)

@@ -19,7 +19,7 @@ from itertools import accumulate
 import numpy as np
 import numpy.typing as npt
 
-from crisp_loop.sparseloop.arrays import Floats, Ints
+from crisp_loop.sparseloop.columns import FloatArray, IntArray
 
 LARGEST = 104_723
 """The largest population that is not approximated: the last prime but one of Boost's table."""
@@ -33,7 +33,7 @@ _BY_FACTORIALS = 170
 Wide = npt.NDArray[np.longdouble]
 
 
-def probabilities(found: Ints, defective: Ints, sample: int, population: int) -> Floats:
+def probabilities(found: IntArray, defective: IntArray, sample: int, population: int) -> FloatArray:
     """P(``found`` defective ones in a sample), for possible outcomes only.
 
     Args:
@@ -48,7 +48,9 @@ def probabilities(found: Ints, defective: Ints, sample: int, population: int) ->
         return np.clip(by(up, down), 0, 1).astype(np.float64)
 
 
-def _factorials_of(found: Ints, defective: Ints, sample: int, population: int) -> tuple[Ints, Ints]:
+def _factorials_of(
+    found: IntArray, defective: IntArray, sample: int, population: int
+) -> tuple[IntArray, IntArray]:
     """(4, n) and (5, n) numbers whose factorials stand above and below the line."""
     all_of = np.ones_like(found)
     up = [sample * all_of, defective, (population - sample) * all_of, population - defective]
@@ -62,7 +64,7 @@ def _factorials_of(found: Ints, defective: Ints, sample: int, population: int) -
     return np.stack(up), np.stack(down)
 
 
-def _by_factorials(up: Ints, down: Ints) -> Wide:
+def _by_factorials(up: IntArray, down: IntArray) -> Wide:
     """Multiply while the result is small, divide while it is large."""
     table = _factorial_table()
     above, below = table[up], table[down]
@@ -89,7 +91,7 @@ def _factorial_table() -> Wide:
     return np.array([np.longdouble(f"{Decimal(each):.40e}") for each in factorials])
 
 
-def _by_primes(up: Ints, down: Ints) -> Wide:
+def _by_primes(up: IntArray, down: IntArray) -> Wide:
     """Multiply the powers of all primes that are left over after cancelling, ascending."""
     values = np.ones(up.shape[1], dtype=np.longdouble)
     set_aside: list[list[np.longdouble]] = [[] for _ in values]
@@ -109,7 +111,7 @@ def _by_primes(up: Ints, down: Ints) -> Wide:
     return values
 
 
-def _exponents(up: Ints, down: Ints) -> Iterator[tuple[int, Ints]]:
+def _exponents(up: IntArray, down: IntArray) -> Iterator[tuple[int, IntArray]]:
     """Each prime that does not cancel everywhere, with its (n,) exponents."""
     above, below = up.astype(np.int32), down.astype(np.int32)
     population = int(down.max())
@@ -158,7 +160,7 @@ def _power(base: int, exponent: int) -> np.longdouble:
 
 
 @lru_cache(maxsize=64)
-def _primes(limit: int) -> Ints:
+def _primes(limit: int) -> IntArray:
     """All primes up to ``limit``."""
     sieve = np.ones(limit + 1, dtype=np.bool_)
     sieve[:2] = False

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import numpy as np
+from typing import Any
 
 from crisp_loop.core.errors import CrispLoopError
-from crisp_loop.sparseloop.arrays import Bools
+from crisp_loop.sparseloop.columns import Flags, anywhere, entry, negated
 
 
 class IllegalMappingError(CrispLoopError):
@@ -17,20 +15,32 @@ class IllegalMappingError(CrispLoopError):
 class Legality:
     """The mappings of a batch, each with the first reason that rules it out."""
 
-    def __init__(self, size: int) -> None:
-        self.legal: Bools = np.ones(size, dtype=np.bool_)
-        self._reasons: list[tuple[Bools, Callable[[int], str]]] = []
+    def __init__(self, source: str) -> None:
+        self.legal: Flags = True
+        self._source = source
+        self._reasons: list[tuple[Flags, str, tuple[Any, ...]]] = []
 
-    def refuse(self, where: Bools, reason: Callable[[int], str]) -> None:
-        """Rule out the mappings in ``where``; ``reason(index)`` is asked only if someone asks."""
+    def refuse(self, where: Flags, sentence: str, *values: Any) -> None:
+        """Rule out the mappings in ``where``.
+
+        ``sentence`` has a ``{}`` for each of ``values``, which may be columns; it is put together
+        only if someone asks.
+
+        Raises:
+            IllegalMappingError: all of them are ruled out, so that nothing is left to analyse.
+        """
+        if where is False:
+            return
         fresh = where & self.legal
-        if fresh.any():
-            self.legal = self.legal & ~fresh
-            self._reasons.append((fresh, reason))
+        if anywhere(fresh):
+            self.legal = self.legal & negated(fresh)
+            self._reasons.append((fresh, sentence, values))
+            if not anywhere(self.legal):
+                raise IllegalMappingError(self.reason(0))
 
     def reason(self, index: int) -> str:
         """Why mapping ``index`` is illegal; empty when it is legal."""
-        for where, reason in self._reasons:
-            if where[index]:
-                return reason(index)
+        for where, sentence, values in self._reasons:
+            if entry(where, index):
+                return f"{self._source}: {sentence.format(*(entry(v, index) for v in values))}."
         return ""

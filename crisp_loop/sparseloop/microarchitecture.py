@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import dataclass
 
 from crisp_loop.core.errors import UnsupportedError
 from crisp_loop.sparseloop.architecture import StorageLevel
-from crisp_loop.sparseloop.arrays import Floats, Ints, in_order_sum, whole
-from crisp_loop.sparseloop.dense import Design
+from crisp_loop.sparseloop.columns import (
+    Floats,
+    Ints,
+    anywhere,
+    ceil,
+    choose,
+    floor,
+    largest,
+    least,
+    lookup,
+    ratio,
+    take,
+)
+from crisp_loop.sparseloop.formats import Words
 from crisp_loop.sparseloop.legality import Legality
-from crisp_loop.sparseloop.representation import Representation
+from crisp_loop.sparseloop.parse import Design
 from crisp_loop.sparseloop.sparse import SparseAnalysis, SparseTraffic
 
 # Blocks of compressed tiles do not fill up. Timeloop corrects for it while a tile has fewer
@@ -26,7 +36,18 @@ _BLOCK_THRESHOLDS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
+class FormatBits:
+    """Metadata bits that move, by kind of access."""
+
+    reads: Ints = 0
+    fills: Ints = 0
+    updates: Ints = 0
+    skipped_reads: Ints = 0
+    skipped_updates: Ints = 0
+
+
+@dataclass(slots=True)
 class TensorCost:
     """One tensor at one level."""
 
@@ -34,11 +55,10 @@ class TensorCost:
     """pJ over all instances, leakage excluded."""
     capacity: Ints
     """Data words stored at most."""
-    format_bits: dict[str, Ints]
-    """Metadata bits read, filled and updated; (batch,) each."""
+    format_bits: FormatBits
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class LevelCost:
     """One storage level."""
 
@@ -76,47 +96,43 @@ def analyse_cost(design: Design, sparse: SparseAnalysis, legality: Legality) -> 
         + computes.skipped * compute.energy["skipped_compute"]
     )
     # Timeloop counts whole compute units in use.
-    units = np.floor(sparse.compute_instances)
+    units = floor(sparse.compute_instances)
     legality.refuse(
         units < 1,
-        lambda _: (
-            f"{design.source}: spatial skipping leaves less than one unit of {compute.name} in use"
-            " on average; timeloop-model then counts no cycles."
-        ),
+        "spatial skipping leaves less than one unit of {} in use on average; timeloop-model then"
+        " counts no cycles",
+        compute.name,
     )
-    compute_cycles = whole(np.ceil(computes.actual / units))
-    levels = []
-    for level in range(len(design.architecture.levels)):
-        tensors = {
-            index: traffic
-            for index in range(len(design.problem.tensors))
-            if (traffic := sparse.traffic.get((level, index))) is not None
-        }
-        levels.append(_cost_level(design, sparse, level, tensors, compute_cycles, legality))
-    cycles = np.max([compute_cycles, *(level.cycles for level in levels)], axis=0)
+    compute_cycles = ceil(computes.actual / units)
+    tensors = range(len(design.problem.tensors))
+    levels = [
+        _cost_level(
+            design,
+            sparse,
+            level,
+            {
+                index: sparse.traffic[level, index]
+                for index in tensors
+                if (level, index) in sparse.traffic
+            },
+            compute_cycles,
+            legality,
+        )
+        for level in range(len(design.architecture.levels))
+    ]
+    cycles = largest(compute_cycles, *(level.cycles for level in levels))
     energy = compute_energy
     for index, level in enumerate(levels):
-        hardware = design.architecture.levels[index]
-        if hardware.energy["leak"]:
-            used = np.max(
-                [
-                    np.ones(len(cycles)),
-                    *(
-                        sparse.instances[index, tensor]
-                        for tensor in range(len(design.problem.tensors))
-                    ),
-                ],
-                axis=0,
-            )
-            leak = hardware.energy["leak"] * cycles * used
-            level = replace(level, energy=level.energy + leak)
-            levels[index] = level
+        leak = design.architecture.levels[index].energy["leak"]
+        if leak:
+            used = largest(1.0, *(sparse.instances[index, tensor] for tensor in tensors))
+            level.energy = level.energy + leak * cycles * used
         energy = energy + level.energy
     ideal = computes.actual / compute.mesh.instances
     return Cost(
         cycles=cycles,
         energy=energy,
-        utilization=ideal / cycles,
+        utilization=ratio(ideal, cycles),
         compute_cycles=compute_cycles,
         compute_energy=compute_energy,
         levels=tuple(levels),
@@ -126,29 +142,20 @@ def analyse_cost(design: Design, sparse: SparseAnalysis, legality: Legality) -> 
 def _check_mesh(design: Design, sparse: SparseAnalysis, legality: Legality) -> None:
     """The instances that a mapping spreads over must exist, along both axes."""
     arch = design.architecture
-    for entry, hardware in enumerate((arch.compute, *arch.levels)):
-        name, mesh = hardware.name, hardware.mesh
-        xs = np.max([each.x[:, entry] for each in sparse.expansion], axis=0)
-        ys = np.max([each.y[:, entry] for each in sparse.expansion], axis=0)
+    xs = [largest(*each) for each in zip(*(each.x for each in sparse.expansion), strict=True)]
+    ys = [largest(*each) for each in zip(*(each.y for each in sparse.expansion), strict=True)]
+    for hardware, x, y in zip((arch.compute, *arch.levels), xs, ys, strict=True):
+        mesh = hardware.mesh
         for what, needed, available in (
-            ("along X", xs, mesh.x),
-            ("along Y", ys, mesh.y),
-            ("in all", xs * ys, mesh.instances),
+            ("along X", x, mesh.x),
+            ("along Y", y, mesh.y),
+            ("in all", x * y, mesh.instances),
         ):
-
-            def reason(
-                at: int,
-                name: str = name,
-                what: str = what,
-                needed: Ints = needed,
-                available: int = available,
-            ) -> str:
-                return (
-                    f"{design.source}: the mapping spreads over {needed[at]} instances of {name}"
-                    f" {what}; {available} are available."
-                )
-
-            legality.refuse(needed > available, reason)
+            legality.refuse(
+                needed > available,
+                "the mapping spreads over {} instances of {} {}; {} are available",
+                *(needed, hardware.name, what, available),
+            )
 
 
 def _cost_level(
@@ -160,40 +167,43 @@ def _cost_level(
     legality: Legality,
 ) -> LevelCost:
     hardware = design.architecture.levels[level]
-    capacity = np.zeros_like(compute_cycles)
-    metadata = np.zeros_like(compute_cycles)
-    energy = np.zeros(len(compute_cycles))
-    reads, writes = np.zeros(len(compute_cycles)), np.zeros(len(compute_cycles))
+    capacity: Ints = 0
+    metadata: Ints = 0
+    energy: Floats = 0.0
+    reads: Floats = 0.0
+    writes: Floats = 0.0
     costs: dict[int, TensorCost] = {}
     for index, traffic in tensors.items():
         stored = traffic.dense.tile
         if traffic.representation is not None:
-            stored = traffic.representation.most
-            metadata = metadata + _metadata_bits(traffic.representation)
+            representation = traffic.representation
+            stored = representation.most
+            most_bits = representation.tree.bits(representation.most_words)
+            metadata = metadata + ceil(most_bits)
         capacity = capacity + stored
         bits = _format_bits(traffic)
-        per_instance = _energy(design, hardware, traffic, bits, legality)
+        per_instance = _energy(design, hardware, traffic, bits)
         used = sparse.instances[level, index]
-        total = np.where(used > 0, per_instance * used, 0.0)
+        total = choose(used > 0, per_instance * used, 0.0)
         costs[index] = TensorCost(total, stored, bits)
         energy = energy + total
         # Bandwidth is that of an average instance, as not all get a non-empty tile.
         state = sparse.expansion[index]
-        scale = (state.x[:, level + 1] * state.y[:, level + 1]) / used
+        scale = ratio(state.x[level + 1] * state.y[level + 1], used)
         word = hardware.word_bits
-        read = traffic.reads + bits["reads"] // word
-        write = traffic.fills + traffic.updates + (bits["fills"] + bits["updates"]) // word
-        reads = reads + np.ceil(read / scale) / compute_cycles
-        writes = writes + np.ceil(write / scale) / compute_cycles
+        read = traffic.reads + bits.reads // word
+        write = traffic.fills + traffic.updates + (bits.fills + bits.updates) // word
+        reads = reads + ratio(ceil(read / scale), compute_cycles)
+        writes = writes + ratio(ceil(write / scale), compute_cycles)
     _check_capacity(design, hardware, capacity, metadata, legality)
     limits = (hardware.read_bandwidth, hardware.write_bandwidth, hardware.shared_bandwidth)
     throttling, busiest = throttled(limits, reads, writes)
-    cycles = whole(np.ceil(compute_cycles / throttling))
+    cycles = ceil(ratio(compute_cycles, throttling))
     return LevelCost(cycles, throttling, busiest, reads, writes, energy, costs)
 
 
 def throttled(
-    limits: Sequence[float | Floats | None], reads: Floats, writes: Floats
+    limits: Sequence[Floats | None], reads: Floats, writes: Floats
 ) -> tuple[Floats, Floats]:
     """How far a level's bandwidths slow the arithmetic down.
 
@@ -206,18 +216,14 @@ def throttled(
     Returns:
         :attr:`LevelCost.throttling` and :attr:`LevelCost.demand`.
     """
-    throttling, busiest = np.ones(reads.shape), np.zeros(reads.shape)
+    throttling: Floats = 1.0
+    busiest: Floats = 0.0
     for limit, demand in zip(limits, (reads, writes, writes + reads), strict=True):
         if limit is not None:
-            busiest = np.maximum(busiest, demand / limit)
-            throttling = np.where(
-                limit < demand, np.minimum(throttling, limit / demand), throttling
-            )
+            busiest = largest(busiest, demand / limit)
+            slowed = least(throttling, ratio(limit, demand))
+            throttling = choose(limit < demand, slowed, throttling)
     return throttling, busiest
-
-
-def _metadata_bits(representation: Representation) -> Ints:
-    return whole(np.ceil(representation.tree.bits(representation.most_words)))
 
 
 def _check_capacity(
@@ -225,95 +231,86 @@ def _check_capacity(
 ) -> None:
     if hardware.capacity is None:
         return
-    for what, unit, needed, available in (
-        ("data", "words", data, hardware.capacity),
-        ("metadata", "bits", metadata, hardware.metadata_capacity),
+    for what, needed, available in (
+        ("words of data", data, hardware.capacity),
+        ("bits of metadata", metadata, hardware.metadata_capacity),
     ):
-
-        def reason(
-            at: int,
-            what: str = what,
-            unit: str = unit,
-            needed: Ints = needed,
-            available: int = available,
-        ) -> str:
-            return (
-                f"{design.source}: the mapping does not fit {hardware.name}: its tiles need"
-                f" {needed[at]} {unit} of {what}, and {available} are available."
-            )
-
-        legality.refuse(needed > available, reason)
+        legality.refuse(
+            needed > available,
+            "the mapping does not fit {}: its tiles need {} {}, and {} are available",
+            *(hardware.name, needed, what, available),
+        )
 
 
-def _format_bits(traffic: SparseTraffic) -> dict[str, Ints]:
-    """Metadata bits moved, by kind of access, (batch,) each."""
-    none = np.zeros_like(traffic.reads)
-    actions = ("reads", "fills", "updates", "skipped_reads", "skipped_updates")
-    moved: dict[str, Ints] = dict.fromkeys(actions, none)
-    if traffic.representation is not None:
-        for action in moved:
-            words: Ints | None = getattr(traffic.format, action)
-            if words is not None:
-                moved[action] = traffic.representation.tree.bits(words)
-    return moved
+def _format_bits(traffic: SparseTraffic) -> FormatBits:
+    representation, moved = traffic.representation, traffic.format
+    if representation is None or moved is None:
+        return _NO_BITS
+
+    def bits(words: Words | None) -> Ints:
+        return 0 if words is None else representation.tree.bits(words)
+
+    return FormatBits(
+        bits(moved.reads),
+        bits(moved.fills),
+        bits(moved.updates),
+        bits(moved.skipped_reads),
+        bits(moved.skipped_updates),
+    )
+
+
+_NO_BITS = FormatBits()
 
 
 def _energy(
     design: Design,
     hardware: StorageLevel,
     traffic: SparseTraffic,
-    bits: dict[str, Ints],
-    legality: Legality,
+    bits: FormatBits,
 ) -> Floats:
     """pJ of one instance: vector accesses times the energy of each action."""
-    ratio = _block_ratio(design, hardware, traffic, legality)
+    filling = _block_filling(design, hardware, traffic)
     table, block = hardware.energy, hardware.block_size
-    energy = np.zeros(len(ratio))
-    for action, accesses in (
-        ("read", traffic.reads),
-        ("fill", traffic.fills),
-        ("update", traffic.updates),
-        ("skipped_read", traffic.skipped_reads),
-        ("skipped_update", traffic.skipped_updates),
-    ):
-        energy = energy + -(-accesses // block) * ratio * table[action]
-    if hardware.metadata_width:
-        for action, kind in (
-            ("metadata_read", "reads"),
-            ("skipped_metadata_read", "skipped_reads"),
-            ("metadata_fill", "fills"),
-            ("metadata_update", "updates"),
-            ("skipped_metadata_update", "skipped_updates"),
-        ):
-            energy = energy + np.ceil(bits[kind] / hardware.metadata_width) * table[action]
+    energy = (
+        -(-traffic.reads // block) * filling * table["read"]
+        + -(-traffic.fills // block) * filling * table["fill"]
+        + -(-traffic.updates // block) * filling * table["update"]
+        + -(-traffic.skipped_reads // block) * filling * table["skipped_read"]
+        + -(-traffic.skipped_updates // block) * filling * table["skipped_update"]
+    )
+    if width := hardware.metadata_width:
+        energy = (
+            energy
+            + ceil(bits.reads / width) * table["metadata_read"]
+            + ceil(bits.skipped_reads / width) * table["skipped_metadata_read"]
+            + ceil(bits.fills / width) * table["metadata_fill"]
+            + ceil(bits.updates / width) * table["metadata_update"]
+            + ceil(bits.skipped_updates / width) * table["skipped_metadata_update"]
+        )
     return energy
 
 
-def _block_ratio(
-    design: Design, hardware: StorageLevel, traffic: SparseTraffic, legality: Legality
-) -> Floats:
+def _block_filling(design: Design, hardware: StorageLevel, traffic: SparseTraffic) -> Floats:
     """Vector accesses over scalar accesses / block size, for compressed tiles in few blocks."""
-    batch, block = len(traffic.reads), hardware.block_size
-    representation = traffic.representation
+    block, representation = hardware.block_size, traffic.representation
     if representation is None or block == 1:
-        return np.ones(batch)
+        return 1.0
     density, tile = representation.density, traffic.dense.tile
     sparse = density < 1.0
     if block not in _BLOCK_THRESHOLDS:
-        if sparse.any():
+        if anywhere(sparse):
             raise UnsupportedError(
                 f"{design.source}: {hardware.name} holds a compressed tensor in blocks of {block}"
                 f" words; Timeloop knows {', '.join(map(str, _BLOCK_THRESHOLDS))}"
                 " (data_storage_width / datawidth)."
             )
-        return np.ones(batch)
-    tenth = np.where(density >= 0.1, np.floor(density / 0.1) - 1, 0)
-    thresholds = np.array(_BLOCK_THRESHOLDS[block])[np.clip(whole(tenth), 0, 9)]
+        return 1.0
+    tenth = choose(density >= 0.1, floor(density / 0.1) - 1, 0)
+    thresholds = lookup(_BLOCK_THRESHOLDS[block], least(largest(tenth, 0), 9))
     few = sparse & (thresholds > tile // block)
-    if not few.any():
-        return np.ones(batch)
-    occupancies = representation.occupancies
-    blocks = np.ceil(occupancies.counts / block) * occupancies.probabilities
-    filled = in_order_sum(blocks, 1)[representation.group] / (tile * density / block)
+    if not anywhere(few):
+        return 1.0
+    (blocks,) = representation.occupancies.expected(lambda count: [ceil(count / block)])
+    filled = ratio(take(blocks, representation.kind), tile * density / block)
     # A tile that Timeloop expects to be empty (density 0) is not accessed at all.
-    return np.where(few & (density > 0), filled, 1.0)
+    return choose(few & (density > 0), filled, 1.0)

@@ -11,13 +11,22 @@ import numpy as np
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.evaluation import Evaluation
 from crisp_loop.core.spec import Spec
-from crisp_loop.sparseloop.arrays import Bools, Floats, Ints, spread
-from crisp_loop.sparseloop.dense import Design, analyse_dense, check_factors
+from crisp_loop.sparseloop.columns import (
+    FlagArray,
+    FloatArray,
+    IntArray,
+    Ints,
+    Rows,
+    agreed,
+    filled,
+    take,
+)
+from crisp_loop.sparseloop.dense import analyse_dense, check_factors
 from crisp_loop.sparseloop.figures import figures
 from crisp_loop.sparseloop.legality import IllegalMappingError, Legality
 from crisp_loop.sparseloop.microarchitecture import Cost, analyse_cost
 from crisp_loop.sparseloop.nest import Slot
-from crisp_loop.sparseloop.parse import parse, structure
+from crisp_loop.sparseloop.parse import Design, parse, structure
 from crisp_loop.sparseloop.sparse import SparseAnalysis, analyse_sparse
 
 _AT_ONCE = 4096
@@ -28,13 +37,13 @@ _AT_ONCE = 4096
 class BatchResult:
     """The scores of a batch of mappings, in their order."""
 
-    cycles: Ints
+    cycles: IntArray
     """0 where illegal."""
-    compute_cycles: Ints
+    compute_cycles: IntArray
     """Of the arithmetic alone; 0 where illegal."""
-    energy_pJ: Floats
+    energy_pJ: FloatArray
     """nan where illegal."""
-    legal: Bools
+    legal: FlagArray
     reasons: tuple[str, ...]
     """Why a mapping is illegal, in one sentence; empty where it is legal."""
 
@@ -48,7 +57,7 @@ def evaluate(spec: Spec) -> Evaluation:
         IllegalMappingError: a mapping that timeloop-model refuses too.
     """
     design = parse(spec)
-    return figures(design, *_analyse_one(design))
+    return figures(design, *_analyse_given(design))
 
 
 def evaluate_specs(specs: Sequence[Spec]) -> Iterator[Evaluation]:
@@ -75,7 +84,7 @@ class Together:
 
     numbers: tuple[int, ...]
     """Which of all specs they are."""
-    legal: Bools
+    legal: FlagArray
     """Whether each can be run; what the analysis says of the others means nothing."""
     designs: tuple[Design, ...]
     """They differ in bounds and loop factors alone."""
@@ -89,7 +98,7 @@ def analyse_together(specs: Sequence[Spec]) -> Iterator[Together]:
     for number, spec in enumerate(specs):
         with contextlib.suppress(CrispLoopError):  # whoever misses it asks evaluate
             design = parse(spec)
-            alike.setdefault(structure(spec, design), []).append((number, design))
+            alike.setdefault(structure(design), []).append((number, design))
     for group in alike.values():
         for start in range(0, len(group), _AT_ONCE):
             yield from _analyse_alike(group[start : start + _AT_ONCE])
@@ -97,23 +106,22 @@ def analyse_together(specs: Sequence[Spec]) -> Iterator[Together]:
 
 def _analyse_alike(group: Sequence[tuple[int, Design]]) -> Iterator[Together]:
     """Designs of one structure in one batch; none where the whole batch is refused."""
-    sound = []
+    sound: list[tuple[int, Design]] = []
     for number, design in group:
-        legality = Legality(1)
-        factors = design.nest.factors({}, design.source)
-        check_factors(design, factors, legality)
-        if legality.legal[0]:
-            sound.append((number, design, factors))
+        with contextlib.suppress(CrispLoopError):
+            check_factors(design, design.given, Legality(design.source))
+            sound.append((number, design))
     if not sound:
         return
-    legality = Legality(len(sound))
-    numbers, designs, _ = zip(*sound, strict=True)
+    numbers, designs = zip(*sound, strict=True)
+    legality = Legality(designs[0].source)
+    given = np.array([design.given for design in designs])
+    factors = [agreed(column) for column in given.T.copy()]
     try:
-        factors = np.asfortranarray(np.concatenate([factors for _, _, factors in sound]))
         sparse, cost = _analyse(designs[0], factors, legality)
     except CrispLoopError:
         return
-    yield Together(numbers, legality.legal, designs, sparse, cost)
+    yield Together(numbers, filled(legality.legal, len(sound)), designs, sparse, cost)
 
 
 def port_demands(spec: Spec) -> dict[str, float]:
@@ -122,12 +130,12 @@ def port_demands(spec: Spec) -> dict[str, float]:
     1.0 is all of it, more is a bottleneck, 0.0 a level without a limit. Raises as :func:`evaluate`.
     """
     design = parse(spec)
-    _, cost = _analyse_one(design)
+    _, cost = _analyse_given(design)
     names = [level.name for level in design.architecture.levels]
-    return {name: float(level.demand[0]) for name, level in zip(names, cost.levels, strict=True)}
+    return {name: float(level.demand) for name, level in zip(names, cost.levels, strict=True)}
 
 
-def evaluate_mappings(spec: Spec, factors: Mapping[Slot, Mapping[str, Ints]]) -> BatchResult:
+def evaluate_mappings(spec: Spec, factors: Mapping[Slot, Mapping[str, IntArray]]) -> BatchResult:
     """Score many mappings that differ from the spec's in their loop factors only.
 
     Args:
@@ -144,10 +152,14 @@ def evaluate_mappings(spec: Spec, factors: Mapping[Slot, Mapping[str, Ints]]) ->
         slot: {dim: np.asarray(values, dtype=np.int64) for dim, values in dims.items()}
         for slot, dims in factors.items()
     }
-    all_factors = design.nest.factors(replaced, spec.source)
+    sizes = {len(values) for dims in replaced.values() for values in dims.values()}
+    if len(sizes) > 1:
+        raise CrispLoopError(f"{spec.source}: factor arrays of different lengths: {sorted(sizes)}.")
+    size = sizes.pop() if sizes else 1
+    columns = design.nest.replaced(design.given, replaced, spec.source)
     parts = [
-        _score(design, all_factors[start : start + _AT_ONCE])
-        for start in range(0, max(1, len(all_factors)), _AT_ONCE)
+        _score(design, columns, slice(start, min(start + _AT_ONCE, size)))
+        for start in range(0, max(1, size), _AT_ONCE)
     ]
     return BatchResult(
         cycles=np.concatenate([part.cycles for part in parts]),
@@ -158,44 +170,51 @@ def evaluate_mappings(spec: Spec, factors: Mapping[Slot, Mapping[str, Ints]]) ->
     )
 
 
-def _score(design: Design, factors: Ints) -> BatchResult:
+def _score(design: Design, factors: Sequence[Ints], part: slice) -> BatchResult:
     """The scores of some mappings; only those with sound factors are analysed."""
-    batch = len(factors)
+    batch = part.stop - part.start
     cycles, compute_cycles = np.zeros((2, batch), dtype=np.int64)
-    energy = np.full(batch, np.nan)
-    checked = Legality(batch)
-    check_factors(design, factors, checked)
-    legal = checked.legal.copy()
-    reasons = [""] * batch
-    for index in (~legal).nonzero()[0].tolist():
-        reasons[index] = checked.reason(index)
-    rows = legal.nonzero()[0]
-    if len(rows):
-        analysed = Legality(len(rows))
-        _, cost = _analyse(design, spread(factors, rows), analysed)
-        sound = analysed.legal
+    energy, legal, reasons = np.full(batch, np.nan), np.zeros(batch, dtype=np.bool_), [""] * batch
+    checked, analysed = Legality(design.source), Legality(design.source)
+    cost = None
+    with contextlib.suppress(IllegalMappingError):  # all of them are, and the reasons are kept
+        if batch:
+            columns = _of(factors, part)
+            check_factors(design, columns, checked)
+            if checked.legal is not True:
+                columns = _of(columns, checked.legal)
+            _, cost = _analyse(design, columns, analysed)
+    rows = filled(checked.legal, batch).nonzero()[0]
+    sound = filled(analysed.legal, len(rows))
+    if cost:
         legal[rows] = sound
-        cycles[rows[sound]] = cost.cycles[sound]
-        compute_cycles[rows[sound]] = cost.compute_cycles[sound]
-        energy[rows[sound]] = cost.energy[sound]
-        for index in (~sound).nonzero()[0].tolist():
-            reasons[rows[index]] = analysed.reason(index)
+        cycles[legal] = take(cost.cycles, sound)
+        compute_cycles[legal] = take(cost.compute_cycles, sound)
+        energy[legal] = take(cost.energy, sound)
+    for index in np.setdiff1d(np.arange(batch), rows).tolist():
+        reasons[index] = checked.reason(index)
+    for index in (~sound).nonzero()[0].tolist():
+        reasons[rows[index]] = analysed.reason(index)
     return BatchResult(cycles, compute_cycles, energy, legal, tuple(reasons))
 
 
-def _analyse_one(design: Design) -> tuple[SparseAnalysis, Cost]:
+def _of(factors: Sequence[Ints], rows: Rows) -> list[Ints]:
+    """The factors of some mappings, as plain numbers where these agree."""
+    return [
+        agreed(factor[rows]) if isinstance(factor, np.ndarray) else factor for factor in factors
+    ]
+
+
+def _analyse_given(design: Design) -> tuple[SparseAnalysis, Cost]:
     """The steps for the factors of the spec itself."""
-    factors = design.nest.factors({}, design.source)
-    legality = Legality(1)
-    check_factors(design, factors, legality)
-    analysed = _analyse(design, factors, legality) if legality.legal[0] else None
-    if reason := legality.reason(0):
-        raise IllegalMappingError(reason)
-    assert analysed is not None
-    return analysed
+    legality = Legality(design.source)
+    check_factors(design, design.given, legality)
+    return _analyse(design, design.given, legality)
 
 
-def _analyse(design: Design, factors: Ints, legality: Legality) -> tuple[SparseAnalysis, Cost]:
+def _analyse(
+    design: Design, factors: Sequence[Ints], legality: Legality
+) -> tuple[SparseAnalysis, Cost]:
     """Sparseloop's three steps."""
     # Figures of mappings that turn out illegal may be divided by nothing; nobody sees them.
     with np.errstate(divide="ignore", invalid="ignore"):

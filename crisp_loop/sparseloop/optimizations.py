@@ -14,7 +14,7 @@ from typing import Literal
 from crisp_loop.core.errors import InputError
 from crisp_loop.sparseloop.architecture import Architecture, StorageLevel
 from crisp_loop.sparseloop.fields import Field
-from crisp_loop.sparseloop.problem import Problem
+from crisp_loop.sparseloop.problem import Shape
 
 FormatName = Literal["UOP", "CP", "B"]
 _ACTION_HINT = "the optimizations it knows are skipping and skipping_spatial"
@@ -48,7 +48,7 @@ class Skipping:
     path: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SparseOptimizations:
     """Formats by (level, tensor), and SAFs. Levels and tensors are indices."""
 
@@ -63,11 +63,9 @@ class SparseOptimizations:
 
 
 def parse_optimizations(
-    section: Field | None, architecture: Architecture, problem: Problem
+    section: Field, architecture: Architecture, shape: Shape
 ) -> SparseOptimizations:
-    """The sparse_optimizations section; None is a dense design."""
-    if section is None:
-        return SparseOptimizations()
+    """The sparse_optimizations section."""
     formats: dict[tuple[int, int], tuple[Rank, ...]] = {}
     skipping: list[Skipping] = []
     spatial: list[Skipping] = []
@@ -96,34 +94,34 @@ def parse_optimizations(
         if "representation_format" in fields:
             parts = fields["representation_format"].entries({"data_spaces"})
             for space in fields["representation_format"].required(parts, "data_spaces").items():
-                tensor, ranks = _parse_format(space, architecture.levels[level], problem)
+                tensor, ranks = _parse_format(space, architecture.levels[level], shape)
                 if (level, tensor) in formats:
                     raise space.error("this data space has a format here already")
                 formats[level, tensor] = ranks
         if "action_optimization" in fields:
             for item in fields["action_optimization"].items():
-                kind, skip = _parse_action(item, level, problem)
+                kind, skip = _parse_action(item, level, shape)
                 (spatial if kind == "skipping_spatial" else skipping).append(skip)
     return SparseOptimizations(
         formats, tuple(skipping), tuple(spatial), skip_compute, present=bool(targets)
     )
 
 
-def _tensor(field: Field, problem: Problem) -> int:
-    tensor = problem.index(field.text())
+def _tensor(field: Field, shape: Shape) -> int:
+    tensor = shape.index(field.text())
     if tensor is None:
-        raise field.error(f"expected one of {', '.join(each.name for each in problem.tensors)}")
+        raise field.error(f"expected one of {', '.join(each.name for each in shape.tensors)}")
     return tensor
 
 
-def _parse_action(item: Field, level: int, problem: Problem) -> tuple[str, Skipping]:
+def _parse_action(item: Field, level: int, shape: Shape) -> tuple[str, Skipping]:
     fields = item.entries({"type", "target", "condition_on"})
     kind = item.required(fields, "type")
     if kind.text() not in ("skipping", "skipping_spatial"):
         raise kind.unsupported(_ACTION_HINT)
-    target = _tensor(item.required(fields, "target"), problem)
+    target = _tensor(item.required(fields, "target"), shape)
     conditions = item.required(fields, "condition_on")
-    tensors = tuple(_tensor(each, problem) for each in conditions.items())
+    tensors = tuple(_tensor(each, shape) for each in conditions.items())
     if not tensors:
         raise conditions.error("expected at least one data space")
     if kind.text() == "skipping_spatial" and len(tensors) > 1:
@@ -131,12 +129,10 @@ def _parse_action(item: Field, level: int, problem: Problem) -> tuple[str, Skipp
     return kind.text(), Skipping(level, target, tensors, item.path)
 
 
-def _parse_format(
-    space: Field, level: StorageLevel, problem: Problem
-) -> tuple[int, tuple[Rank, ...]]:
+def _parse_format(space: Field, level: StorageLevel, shape: Shape) -> tuple[int, tuple[Rank, ...]]:
     fields = space.entries({"name", "rank_application_order", "ranks"})
-    tensor = _tensor(space.required(fields, "name"), problem)
-    if problem.tensors[tensor].output:
+    tensor = _tensor(space.required(fields, "name"), shape)
+    if shape.tensors[tensor].output:
         raise space.unsupported("outputs are uncompressed")
     order = fields.get("rank_application_order")
     if order is None or order.value != "inner_to_outer":
@@ -146,7 +142,7 @@ def _parse_format(
     if not given:
         raise fields["ranks"].error("expected at least one rank")
     # The spec lists the top rank first; ranks are counted from the innermost.
-    ranks = tuple(_parse_rank(rank, level, problem) for rank in reversed(given))
+    ranks = tuple(_parse_rank(rank, level, shape) for rank in reversed(given))
     if not any(rank.compressed for rank in ranks):
         raise fields["ranks"].unsupported("expected a compressed rank (CP or B)")
     for inner, outer in pairwise(ranks):
@@ -157,7 +153,7 @@ def _parse_format(
     return tensor, ranks
 
 
-def _parse_rank(rank: Field, level: StorageLevel, problem: Problem) -> Rank:
+def _parse_rank(rank: Field, level: StorageLevel, shape: Shape) -> Rank:
     fields = rank.entries(
         {"format", "metadata_word_bits", "payload_word_bits", "flattened_rankIDs"}
     )
@@ -168,8 +164,8 @@ def _parse_rank(rank: Field, level: StorageLevel, problem: Problem) -> Rank:
     flattened = []
     for group in fields["flattened_rankIDs"].items() if "flattened_rankIDs" in fields else []:
         for dim in group.items():
-            if dim.text() not in problem.dims:
-                raise dim.error(f"expected one of the dimensions {', '.join(problem.dims)}")
+            if dim.text() not in shape.dims:
+                raise dim.error(f"expected one of the dimensions {', '.join(shape.dims)}")
         flattened.append(tuple(group.names()))
     bits = {}
     for key in ("metadata_word_bits", "payload_word_bits"):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from crisp_loop.sparseloop.density import Density, FixedStructured, Hypergeometric
 from crisp_loop.sparseloop.fields import Field
 from crisp_loop.sparseloop.hypergeometric import LARGEST
+
+_DENSE = FixedStructured(1.0)
 
 
 @dataclass(frozen=True)
@@ -19,15 +22,13 @@ class Tensor:
     """The dimensions it projects to; all others reuse it."""
     output: bool
     """Read, modified and written (Z)."""
-    density: Density
 
 
-@dataclass(frozen=True)
-class Problem:
-    """A GEMM: its bounds and its tensors in the order of the spec."""
+@dataclass(frozen=True, eq=False)
+class Shape:
+    """A GEMM without its numbers: its dimensions, and its tensors in the order of the spec."""
 
     dims: tuple[str, ...]
-    bounds: Mapping[str, int]
     tensors: tuple[Tensor, ...]
 
     def index(self, name: str) -> int | None:
@@ -38,39 +39,54 @@ class Problem:
         return None
 
 
-def parse_problem(problem: Field) -> Problem:
-    """The problem section; projections must be single dimensions, as a GEMM's are."""
-    top = problem.entries({"version", "shape", "instance"})
-    shape = problem.required(top, "shape").entries({"name", "dimensions", "data_spaces"})
-    dims = tuple(problem.required(shape, "dimensions").names())
+@dataclass(frozen=True, eq=False)
+class Problem(Shape):
+    """A GEMM: its bounds, and the density of each tensor."""
+
+    bounds: Mapping[str, int]
+    densities: tuple[Density, ...]
+
+
+def parse_shape(shape: Field) -> Shape:
+    """The problem's shape; projections must be single dimensions, as a GEMM's are."""
+    fields = shape.entries({"name", "dimensions", "data_spaces"})
+    dims = tuple(shape.required(fields, "dimensions").names())
     if len(dims) < 2:
-        raise shape["dimensions"].error("expected two dimensions at least")
+        raise fields["dimensions"].error("expected two dimensions at least")
     for dim in dims:
         if len(dim) != 1 or not dim.isalpha() or dims.count(dim) > 1:
-            raise shape["dimensions"].error("expected different single letters")
-    instance = problem.required(top, "instance").entries({*dims, "densities"})
-    bounds = {dim: problem.required(instance, dim).whole(1) for dim in dims}
-    spaces = problem.required(shape, "data_spaces").items()
+            raise fields["dimensions"].error("expected different single letters")
+    spaces = shape.required(fields, "data_spaces").items()
     names = [space.required(space.entries(), "name").text() for space in spaces]
-    densities: dict[str, Field] = {}
-    if "densities" in instance:
-        densities = instance["densities"].entries(names)
     tensors = []
     for space in spaces:
-        fields = space.entries({"name", "projection", "read_write"})
-        name = fields["name"].text()
+        parts = space.entries({"name", "projection", "read_write"})
+        name = parts["name"].text()
         if names.count(name) > 1:
-            raise fields["name"].error("data space names must differ")
-        projected = _projection(space.required(fields, "projection"), dims)
-        output = "read_write" in fields and fields["read_write"].value is True
-        size = 1
-        for dim in projected:
-            size *= bounds[dim]
-        density = _density(densities[name], size) if name in densities else FixedStructured(1.0)
-        tensors.append(Tensor(name, projected, output, density))
+            raise parts["name"].error("data space names must differ")
+        projected = _projection(space.required(parts, "projection"), dims)
+        output = "read_write" in parts and parts["read_write"].value is True
+        tensors.append(Tensor(name, projected, output))
     if [tensor.output for tensor in tensors].count(True) != 1 or len(tensors) != 3:
-        raise shape["data_spaces"].unsupported("expected two inputs and one read_write output")
-    return Problem(dims, bounds, tuple(tensors))
+        raise fields["data_spaces"].unsupported("expected two inputs and one read_write output")
+    return Shape(dims, tuple(tensors))
+
+
+def parse_instance(instance: Field, shape: Shape) -> Problem:
+    """The numbers of a problem of some shape."""
+    dims, tensors = shape.dims, shape.tensors
+    fields = instance.entries({*dims, "densities"})
+    bounds = {dim: instance.required(fields, dim).whole(1) for dim in dims}
+    given: dict[str, Field] = {}
+    if "densities" in fields:
+        given = fields["densities"].entries([tensor.name for tensor in tensors])
+    densities = tuple(
+        _density(given[tensor.name], math.prod(bounds[dim] for dim in tensor.dims))
+        if tensor.name in given
+        else _DENSE
+        for tensor in tensors
+    )
+    return Problem(dims, tensors, bounds, densities)
 
 
 def _projection(field: Field, dims: tuple[str, ...]) -> frozenset[str]:

@@ -7,42 +7,58 @@ that supplies the target and the level it supplies.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
-import numpy as np
-
-from crisp_loop.sparseloop.arrays import Floats, Ints, distinct_rows, whole
-from crisp_loop.sparseloop.dense import DenseAnalysis, Design
+from crisp_loop.sparseloop.columns import (
+    Flags,
+    Floats,
+    Ints,
+    Rows,
+    anywhere,
+    cases,
+    ceil,
+    choose,
+    least,
+    merged,
+    negated,
+    plainly,
+    ratio,
+    take_each,
+    whole,
+)
+from crisp_loop.sparseloop.dense import DenseAnalysis
+from crisp_loop.sparseloop.nest import Nest
 from crisp_loop.sparseloop.optimizations import Skipping
+from crisp_loop.sparseloop.parse import Design
 
 
 def skipping_probability(design: Design, dense: DenseAnalysis, saf: Skipping) -> tuple[int, Floats]:
     """The level whose reads of the target are skipped, and with what probability."""
     level = design.nest.holder(saf.level, saf.target)
     assert level is not None  # the outermost level keeps everything
-    factors = dense.factors
-    loops = _loops_between(design, level, saf.target)
-    flags = factors[:, loops] > 1
-    distinct, group = distinct_rows(flags)
-    effectual = np.ones(len(factors))
-    for index, row in enumerate(distinct):
-        rows = (group == index).nonzero()[0]
-        nontrivial = {at for at, flag in zip(loops, row, strict=True) if flag}
-        leaders = _leaders(design, level, saf, nontrivial)
+    dims = design.problem.tensors[saf.target].dims
+    loops = _loops_between(design.nest, level, saf.target)
+    parts: list[tuple[Rows, Floats]] = []
+    for rows, nontrivial in cases([dense.factors[at] > 1 for at in loops]):
+        leaders = _leaders(design.nest, level, saf.target, dims, nontrivial)
+        factors = take_each(dense.factors, rows)
+        effectual: Floats = 1.0
         for condition in saf.conditions:
-            tile = _leader_tile(design, leaders, saf.target, condition, level, factors[rows])
+            tile = _leader_tile(design, leaders, saf.target, condition, level, factors)
             if tile is not None:
-                density = design.problem.tensors[condition].density
-                effectual[rows] *= 1 - density.p_empty(tile)
-    return level, 1 - effectual
+                effectual = effectual * (1 - design.problem.densities[condition].p_empty(tile))
+        parts.append((rows, effectual))
+    return level, 1 - merged(parts)
 
 
-def _loops_between(design: Design, level: int, tensor: int) -> range:
-    child = design.nest.child(level, tensor)
-    return design.nest.within(0 if child is None else child + 1, level)
+def _loops_between(nest: Nest, level: int, tensor: int) -> range:
+    child = nest.child(level, tensor)
+    return nest.within(0 if child is None else child + 1, level)
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class _Leaders:
     """The loops that decide which tile leads, for one set of non-trivial loops."""
 
@@ -54,11 +70,14 @@ class _Leaders:
     """Loops above during which the follower stays: the leader covers them too."""
 
 
-def _leaders(design: Design, level: int, saf: Skipping, nontrivial: set[int]) -> _Leaders:
-    nest = design.nest
-    dims = design.problem.tensors[saf.target].dims
-    to_compute = nest.child(level, saf.target) is None
-    between = _loops_between(design, level, saf.target)
+@lru_cache(maxsize=65536)
+def _leaders(
+    nest: Nest, level: int, tensor: int, dims: frozenset[str], flags: tuple[bool, ...]
+) -> _Leaders:
+    """``tensor`` is the target, ``dims`` move it; ``flags`` tell which loops are not trivial."""
+    to_compute = nest.child(level, tensor) is None
+    between = _loops_between(nest, level, tensor)
+    nontrivial = {at for at, flag in zip(between, flags, strict=True) if flag}
     target, scalar = between.stop - 1, False
     if to_compute:
         # Space has no order: take the first relevant spatial loop, else the last one there is.
@@ -87,61 +106,71 @@ def _leaders(design: Design, level: int, saf: Skipping, nontrivial: set[int]) ->
 
 
 def _leader_tile(
-    design: Design, leaders: _Leaders, target: int, condition: int, level: int, factors: Ints
+    design: Design,
+    leaders: _Leaders,
+    target: int,
+    condition: int,
+    level: int,
+    factors: Sequence[Ints],
 ) -> Ints | None:
     """Elements of the leader tile; None when the skip cannot be performed."""
     loops, tensors = design.nest.loops, design.problem.tensors
     shared = tensors[target].dims & tensors[condition].dims
     inside = () if leaders.scalar else range(leaders.target + 1)
 
-    def sizes(positions: tuple[int, ...] | range) -> dict[str, Ints]:
-        found = {dim: np.ones(len(factors), dtype=np.int64) for dim in design.problem.dims}
+    def sizes(positions: Iterable[int]) -> dict[str, Ints]:
+        found: dict[str, Ints] = dict.fromkeys(design.problem.dims, 1)
         for at in positions:
-            found[loops[at].dim] = found[loops[at].dim] * factors[:, at]
+            found[loops[at].dim] = found[loops[at].dim] * factors[at]
         return found
 
     follower = sizes(inside)
     leader = sizes((*inside, *leaders.resident))
     # Loops that walk both tensors at once narrow the leader to one iteration of theirs.
     joint: dict[str, Ints] = {}
-    together = np.ones(len(factors))
+    together: Ints = 1
     for at in () if leaders.scalar else (leaders.target, *leaders.resident):
         dim = loops[at].dim
         if loops[leaders.target].spatial and joint and dim in tensors[condition].dims:
             return None  # the leader would have to be read out of order
         if dim in shared:
-            joint[dim] = joint.get(dim, np.ones(len(factors), dtype=np.int64)) * factors[:, at]
-            together = together * factors[:, at]
-    granularity = _product(follower, tensors[target].dims, len(factors))
+            joint[dim] = joint.get(dim, 1) * factors[at]
+            together = together * factors[at]
+    granularity = _product(follower, tensors[target].dims)
     # A vector access cannot skip part of a block, so the follower is a block at least.
-    widen = np.ceil(design.architecture.levels[level].block_size / (granularity / together))
+    widen = ceil(design.architecture.levels[level].block_size / (granularity / together))
     for dim in (dim for dim in design.problem.dims if dim in joint):
         narrowing = joint[dim] / widen
-        leader[dim] = whole(np.ceil(leader[dim] / narrowing))
+        leader[dim] = ceil(leader[dim] / narrowing)
         widen = widen / joint[dim]
     walked = loops[leaders.target].dim
-    leader[walked] = np.where(widen > 1, whole(leader[walked] * widen), leader[walked])
-    return _product(leader, tensors[condition].dims, len(factors))
+    leader[walked] = choose(widen > 1, whole(leader[walked] * widen), leader[walked])
+    return _product(leader, tensors[condition].dims)
 
 
-def _product(sizes: dict[str, Ints], dims: frozenset[str], batch: int) -> Ints:
-    product = np.ones(batch, dtype=np.int64)
+def _product(sizes: dict[str, Ints], dims: frozenset[str]) -> Ints:
+    product: Ints = 1
     for dim in dims:
         product = product * sizes[dim]
     return product
 
 
-@dataclass
+@dataclass(slots=True)
 class Expansion:
     """Spatial instances that a tensor needs at each level once empty ones are left out.
 
-    Arrays are (batch, level + 1); entry 0 is the compute, entry l + 1 is level l.
+    Lists are [level + 1]; entry 0 is the compute, entry l + 1 is level l.
     """
 
-    x: Ints
-    y: Ints
-    share: Floats
+    x: list[Ints]
+    y: list[Ints]
+    share: list[Floats]
     """Average share of the dense instances that hold non-empty tiles."""
+
+    @classmethod
+    def full(cls, dense: DenseAnalysis) -> Expansion:
+        """All instances that the mapping spreads over."""
+        return cls([*dense.expansion_x], [*dense.expansion_y], [1.0] * len(dense.expansion_x))
 
 
 def spatial_skipping(
@@ -157,32 +186,26 @@ def spatial_skipping(
     targets = {(saf.level, saf.target) for saf in design.optimizations.spatial_skipping}
     expansions: list[Expansion] = []
     for tensor in range(len(design.problem.tensors)):
-        state = Expansion(
-            dense.expansion_x.copy("K"),
-            dense.expansion_y.copy("K"),
-            np.ones_like(dense.expansion_x, dtype=np.float64),
-        )
-        reduced = np.zeros_like(state.share, dtype=np.bool_)
+        state = Expansion.full(dense)
+        reduced: list[Flags] = [False] * len(state.share)
         for level in range(levels):
             holder = design.nest.holder(level, tensor)
             if holder is not None and (holder, tensor) in has_format:
-                share = _leave_out(design, dense, state, level, tensor, tensor, None)
-                state.share[:, level] = share
-                reduced[:, level] = share != 1.0
+                share = _leave_out(design, dense, state, level, tensor, None)
+                state.share[level] = share
+                reduced[level] = share != 1.0
         settled = _propagate(state, dense.expansion_x, dense.expansion_y, reduced)
         for saf in design.optimizations.spatial_skipping:
             if saf.target != tensor:
                 continue
             (condition,) = saf.conditions
             holder = design.nest.holder(saf.level, condition)
-            share = np.ones(len(dense.factors))
+            share: Floats = 1.0
             if holder is not None and (holder, condition) in has_format:
-                share = _leave_out(design, dense, state, saf.level, tensor, condition, tensor)
-            state.share[:, saf.level] = share
-        skips = np.zeros_like(state.share, dtype=np.bool_)
-        for level in range(levels):
-            skips[:, level] = (level, tensor) in targets
-        _propagate(state, settled[0], settled[1], skips)
+                share = _leave_out(design, dense, state, saf.level, condition, tensor)
+            state.share[saf.level] = share
+        skips = [(level, tensor) in targets for level in range(len(state.share))]
+        _propagate(state, *settled, skips)
         expansions.append(state)
     return expansions
 
@@ -192,7 +215,6 @@ def _leave_out(
     dense: DenseAnalysis,
     state: Expansion,
     level: int,
-    tensor: int,
     condition: int,
     stationary: int | None,
 ) -> Floats:
@@ -203,28 +225,26 @@ def _leave_out(
     """
     nest = design.nest
     dims = design.problem.tensors[condition].dims
-    density = design.problem.tensors[condition].density
-    share = np.ones(len(dense.factors))
-    captured = np.zeros(len(share), dtype=np.bool_)
+    density = design.problem.densities[condition]
+    share: Floats = 1.0
+    captured: Flags = False
     for at in nest.within(level, level):
-        loop = nest.loops[at]
-        if not loop.spatial or loop.dim not in dims:
+        loop, fanout = nest.loops[at], dense.factors[at]
+        if not loop.spatial or loop.dim not in dims or plainly(fanout, 1):
             continue
-        fanout = dense.factors[:, at]
         busy = fanout > 1
-        tile = dense.tiles[condition][:, at - 1] if at else np.ones_like(fanout)
+        tile = dense.tiles[condition][at - 1] if at else 1
         if (
             stationary is not None
             and nest.child(level, stationary) is not None
             and loop.dim in design.problem.tensors[stationary].dims
         ):
             tile = tile * _resident(design, dense, level, stationary, dims)
-        share = np.where(busy & ~captured, 1 - density.p_empty(tile), share)
-        captured |= busy
-        used = np.minimum(density.most(tile * fanout), fanout)
-        ratio = used / fanout
+        share = choose(busy & negated(captured), 1 - density.p_empty(tile), share)
+        captured = captured | busy
+        used = least(density.most(tile * fanout), fanout)
         along = state.x if loop.axis == "X" else state.y
-        along[:, level] = np.where(busy, whole(along[:, level] * ratio), along[:, level])
+        along[level] = choose(busy, whole(along[level] * (used / fanout)), along[level])
     return share
 
 
@@ -235,37 +255,37 @@ def _resident(
     nest = design.nest
     holder = nest.holder(level, target)
     assert holder is not None
-    passing = np.ones(len(dense.factors), dtype=np.int64)
-    staying = np.ones(len(dense.factors), dtype=np.bool_)
+    passing: Ints = 1
+    staying: Flags = True
     for at in nest.within(level, holder):
-        loop = nest.loops[at]
-        if loop.spatial:
+        loop, factor = nest.loops[at], dense.factors[at]
+        if loop.spatial or plainly(factor, 1):
             continue
         if loop.dim in design.problem.tensors[target].dims:
-            staying = staying & (dense.factors[:, at] == 1)
+            staying = staying & (factor == 1)
         elif loop.dim in dims:
-            passing = np.where(staying, passing * dense.factors[:, at], passing)
+            passing = choose(staying, passing * factor, passing)
     return passing
 
 
-def _propagate(state: Expansion, x: Ints, y: Ints, boundary: np.ndarray) -> tuple[Ints, Ints]:
+def _propagate(
+    state: Expansion, x: list[Ints], y: list[Ints], boundary: list[Flags]
+) -> tuple[list[Ints], list[Ints]]:
     """Pass reductions on to the levels below, down to the next that has its own.
 
     ``x`` and ``y`` are the expansions before; returns those after, of the levels.
     """
-    for level in range(state.share.shape[1] - 1, 0, -1):
-        x_ratio = state.x[:, level] / x[:, level]
-        y_ratio = state.y[:, level] / y[:, level]
+    for level in range(len(state.share) - 1, 0, -1):
+        x_ratio, y_ratio = ratio(state.x[level], x[level]), ratio(state.y[level], y[level])
         changed = (x_ratio != 1.0) | (y_ratio != 1.0)
-        if not changed.any():
+        if not anywhere(changed):
             continue
-        crossed = np.zeros(len(changed), dtype=np.bool_)
+        crossed: Flags = False
         for inner in range(level - 1, -1, -1):
-            crossed |= boundary[:, inner]
-            passed = changed & ~crossed
-            state.share[:, inner] = np.where(
-                passed, state.share[:, inner] * state.share[:, level], state.share[:, inner]
-            )
-            for along, ratio in ((state.x, x_ratio), (state.y, y_ratio)):
-                along[:, inner] = np.where(changed, whole(along[:, inner] * ratio), along[:, inner])
-    return state.x.copy("K"), state.y.copy("K")
+            crossed = crossed | boundary[inner]
+            passed = changed & negated(crossed)
+            share = state.share[inner]
+            state.share[inner] = choose(passed, share * state.share[level], share)
+            for along, change in ((state.x, x_ratio), (state.y, y_ratio)):
+                along[inner] = choose(changed, whole(along[inner] * change), along[inner])
+    return [*state.x], [*state.y]

@@ -6,31 +6,40 @@ their own level as *skipped* ones and below it altogether; last come the compute
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import dataclass
 
 from crisp_loop.core.errors import UnsupportedError
-from crisp_loop.sparseloop.arrays import Floats, Ints, whole
+from crisp_loop.sparseloop.columns import (
+    Floats,
+    Ints,
+    anywhere,
+    ceil,
+    choose,
+    floor,
+    largest,
+    ratio,
+)
 from crisp_loop.sparseloop.compute import Computes, filter_computes
-from crisp_loop.sparseloop.dense import DenseAnalysis, DenseTraffic, Design
+from crisp_loop.sparseloop.dense import DenseAnalysis, DenseTraffic
+from crisp_loop.sparseloop.formats import Words
 from crisp_loop.sparseloop.legality import Legality
+from crisp_loop.sparseloop.parse import Design
 from crisp_loop.sparseloop.representation import Key, Representation, represent
 from crisp_loop.sparseloop.saf import Expansion, skipping_probability, spatial_skipping
 
 
-@dataclass
+@dataclass(slots=True)
 class FormatTraffic:
-    """Metadata and payload words, (batch, rank, 2) each; None where none move."""
+    """Metadata and payload words that move; None where none do."""
 
-    reads: Ints | None
-    fills: Ints | None
-    updates: Ints | None
-    skipped_reads: Ints | None = None
-    skipped_updates: Ints | None = None
+    reads: Words | None
+    fills: Words | None
+    updates: Words | None
+    skipped_reads: Words | None = None
+    skipped_updates: Words | None = None
 
 
-@dataclass
+@dataclass(slots=True)
 class SparseTraffic:
     """One tensor at one level: what happens of the dense traffic, per instance."""
 
@@ -63,18 +72,16 @@ class SparseAnalysis:
 def analyse_sparse(design: Design, dense: DenseAnalysis, legality: Legality) -> SparseAnalysis:
     """Filter the dense traffic."""
     levels, tensors = range(len(design.nest.keeps)), range(len(design.problem.tensors))
-    total = dense.instances[:, 0] * dense.iterations
+    dense_instances = dense.instances
+    total = dense_instances[0] * dense.iterations
     traffic = {key: _unfiltered(each) for key, each in dense.traffic.items()}
-    compute_instances = dense.instances[:, 0].astype(np.float64)
-    shares = np.ones_like(dense.expansion_x, dtype=np.float64)
-    expansion = tuple(Expansion(dense.expansion_x, dense.expansion_y, shares) for _ in tensors)
+    compute_instances = dense_instances[0]
+    expansion = (Expansion.full(dense),) * len(tensors)
     instances = {
-        (level, tensor): dense.instances[:, level + 1].astype(np.float64)
-        for level in levels
-        for tensor in tensors
+        (level, tensor): dense_instances[level + 1] for level in levels for tensor in tensors
     }
     if not design.optimizations.present:
-        computes = Computes(total, total, np.zeros_like(total))
+        computes = Computes(total, total, 0)
         return SparseAnalysis(traffic, computes, instances, expansion, compute_instances)
 
     for key, representation in represent(design, dense, legality).items():
@@ -84,22 +91,22 @@ def analyse_sparse(design: Design, dense: DenseAnalysis, legality: Legality) -> 
     skips: dict[Key, Floats] = {}
     for saf in design.optimizations.skipping:
         level, p = skipping_probability(design, dense, saf)
-        skips[level, saf.target] = np.maximum(p, skips.get((level, saf.target), 0.0))
+        skips[level, saf.target] = largest(p, skips.get((level, saf.target), 0.0))
 
     spatial: dict[Key, Floats] = {}
     if design.optimizations.spatial_skipping:
         formats = {key for key, each in traffic.items() if each.representation}
         expansion = tuple(spatial_skipping(design, dense, formats))
         for level, tensor in instances:
-            share = expansion[tensor].share[:, level + 1]
-            instances[level, tensor] = dense.instances[:, level + 1] * share
+            share = expansion[tensor].share[level + 1]
+            instances[level, tensor] = dense_instances[level + 1] * share
         for saf in design.optimizations.spatial_skipping:
-            spatial[saf.level, saf.target] = 1 - expansion[saf.target].share[:, saf.level]
-        busy = np.max([each.share[:, 0] for each in expansion], axis=0)
-        compute_instances = dense.instances[:, 0] * busy
+            spatial[saf.level, saf.target] = 1 - expansion[saf.target].share[saf.level]
+        busy = largest(*(each.share[0] for each in expansion))
+        compute_instances = dense_instances[0] * busy
         _check_fanout(design, expansion, legality)
 
-    left, absent = _filter_accesses(design, traffic, skips, spatial, total.astype(np.float64))
+    left, absent = _filter_accesses(design, traffic, skips, spatial, total)
     compressed = {
         index: (design.nest.holder(0, index), index) in design.optimizations.formats
         for index in tensors
@@ -109,9 +116,8 @@ def analyse_sparse(design: Design, dense: DenseAnalysis, legality: Legality) -> 
 
 
 def _unfiltered(dense: DenseTraffic) -> SparseTraffic:
-    none = np.zeros_like(dense.reads)
     return SparseTraffic(
-        dense, dense.reads, dense.fills, dense.updates, none, none, dense.temporal_reductions
+        dense, dense.reads, dense.fills, dense.updates, 0, 0, dense.temporal_reductions
     )
 
 
@@ -121,12 +127,13 @@ def _apply_format(traffic: SparseTraffic, representation: Representation) -> Non
     sparsity = 1 - representation.density
 
     def existing(accesses: Ints) -> Ints:
-        return accesses - whole(np.floor(accesses * sparsity))
+        return accesses - floor(accesses * sparsity)
 
-    def metadata(accesses: Ints) -> Ints | None:
-        if not accesses.any():
+    def metadata(accesses: Ints) -> Words | None:
+        if not anywhere(accesses != 0):
             return None
-        return whole(np.ceil(words * (accesses / dense.tile)[:, None, None]))
+        tiles = accesses / dense.tile
+        return [ceil(each * tiles) for each in words]
 
     traffic.representation = representation
     traffic.reads, traffic.fills = existing(dense.reads), existing(dense.fills)
@@ -135,28 +142,27 @@ def _apply_format(traffic: SparseTraffic, representation: Representation) -> Non
     )
 
 
-@dataclass
+@dataclass(slots=True)
 class _Existing:
     """Accesses that the SAFs of the levels above leave to exist, as they are whittled down."""
 
-    reads: Floats
-    fills: Floats
-    updates: Floats
+    reads: Ints
+    fills: Ints
+    updates: Ints
     format: FormatTraffic | None
 
     @classmethod
     def before(cls, traffic: SparseTraffic) -> _Existing:
         """What the formats leave."""
-        reads, fills, updates = (
-            each.astype(np.float64) for each in (traffic.reads, traffic.fills, traffic.updates)
-        )
-        return cls(reads, fills, updates, replace(traffic.format) if traffic.format else None)
+        words = traffic.format
+        own = FormatTraffic(words.reads, words.fills, words.updates) if words else None
+        return cls(traffic.reads, traffic.fills, traffic.updates, own)
 
     def thin(self, p: Floats, ranks_above: int) -> None:
         """Drop a share ``p`` of all accesses; the level above has ``ranks_above`` ranks."""
-        self.fills = self.fills - np.floor(self.fills * p)
-        self.reads = self.reads - np.floor(self.reads * p)
-        self.updates = self.updates - np.floor(self.updates * p)
+        self.fills = self.fills - floor(self.fills * p)
+        self.reads = self.reads - floor(self.reads * p)
+        self.updates = self.updates - floor(self.updates * p)
         if ranks_above == 1 and self.format is not None:
             # Timeloop scales metadata only below a level of a single rank, and there rank 0.
             self.format.fills = _thinned(self.format.fills, p)
@@ -164,18 +170,16 @@ class _Existing:
 
     def settle(self, traffic: SparseTraffic) -> None:
         """Make them the actual accesses."""
-        traffic.reads, traffic.fills = whole(self.reads), whole(self.fills)
-        traffic.updates = whole(self.updates)
+        traffic.reads, traffic.fills = self.reads, self.fills
+        traffic.updates = self.updates
         traffic.format = self.format
 
 
-def _thinned(words: Ints | None, p: Floats) -> Ints | None:
+def _thinned(words: Words | None, p: Floats) -> Words | None:
     """A share ``p`` less of rank 0."""
     if words is None:
         return None
-    left = words.copy("K")
-    left[:, 0] -= whole(np.floor(words[:, 0] * p[:, None]))
-    return left
+    return [*(each - floor(each * p) for each in words[:2]), *words[2:]]
 
 
 def _filter_accesses(
@@ -183,22 +187,22 @@ def _filter_accesses(
     traffic: dict[Key, SparseTraffic],
     skips: dict[Key, Floats],
     spatial: dict[Key, Floats],
-    computes: Floats,
-) -> tuple[Floats, dict[int, Floats]]:
+    computes: Ints,
+) -> tuple[Ints, dict[int, Floats]]:
     """Propagate every SAF from its level downwards.
 
     Returns the computes that are left, and for each input whose SAFs reach the compute the
     probability that the innermost of them drops the operand.
     """
     absent: dict[int, Floats] = {}
-    levels = range(len(design.nest.keeps))
+    levels, safs = range(len(design.nest.keeps)), skips.keys() | spatial.keys()
     for index, tensor in enumerate(design.problem.tensors):
         existing = {
             level: _Existing.before(traffic[level, index])
             for level in levels
             if (level, index) in traffic
         }
-        with_saf = [level for level in levels if (level, index) in skips.keys() | spatial.keys()]
+        with_saf = [level for level in levels if (level, index) in safs]
         for number, level in reversed(list(enumerate(with_saf))):
             key = (level, index)
             if key in skips and key in spatial:
@@ -206,9 +210,9 @@ def _filter_accesses(
                     f"{design.source}: {tensor.name} has skipping and skipping_spatial at"
                     f" {design.architecture.levels[level].name}; one level takes one of them."
                 )
-            p = skips.get(key, spatial.get(key, np.zeros(0)))
+            p = skips.get(key, spatial.get(key, 0.0))
             here = traffic.get(key)
-            ranks = len(here.representation.tree.ranks) if here and here.representation else 0
+            ranks = len(here.representation.tree.level.ranks) if here and here.representation else 0
             # Below the next SAF that one's own probability, which is absolute, takes over.
             lower = with_saf[number - 1] if number else None
             for inner in range(level - 1, -1 if lower is None else lower - 1, -1):
@@ -225,17 +229,17 @@ def _filter_accesses(
                     if own.format is not None:
                         # Timeloop takes the metadata reads from the updates here.
                         own.format.reads = own.format.updates
-                    left = 1 - (1 - skips[lower, index]) / (1 - p)
+                    left = 1 - ratio(1 - skips[lower, index], 1 - p)
                     _skip_here(design, traffic, lower, index, left)
             if lower is None and not tensor.output:
-                computes = computes - np.floor(computes * p)
+                computes = computes - floor(computes * p)
                 absent[index] = p
         for level, left_over in existing.items():
             if (level, index) not in skips:
                 own = traffic[level, index]
                 left_over.settle(own)
                 own.temporal_reductions = _reductions(own)
-    return np.trunc(computes), absent
+    return computes, absent
 
 
 def _skip_here(
@@ -245,57 +249,50 @@ def _skip_here(
     own = traffic[level, index]
     output = design.problem.tensors[index].output
     wanted = own.reads * p
-    own.skipped_reads = whole(np.ceil(wanted) if output else np.floor(wanted))
+    own.skipped_reads = ceil(wanted) if output else floor(wanted)
     own.reads = own.reads - own.skipped_reads
-    own.skipped_updates = whole(np.floor(own.updates * p))
+    own.skipped_updates = floor(own.updates * p)
     own.updates = own.updates - own.skipped_updates
     if own.format is not None:
         # A read sends the ranks of the child; without a child, all.
         child = design.nest.child(level, index)
         sent = own if child is None else traffic[child, index]
-        ranks = len(sent.representation.tree.ranks) if sent.representation else 0
-        share = p[:, None, None]
-        own.format.reads, own.format.skipped_reads = _split(own.format.reads, share, ranks)
-        own.format.updates, own.format.skipped_updates = _split(own.format.updates, share, ranks)
+        ranks = len(sent.representation.tree.level.ranks) if sent.representation else 0
+        own.format.reads, own.format.skipped_reads = _split(own.format.reads, p, ranks)
+        own.format.updates, own.format.skipped_updates = _split(own.format.updates, p, ranks)
     if output:
         own.temporal_reductions = _reductions(own)
 
 
-def _split(words: Ints | None, share: Floats, ranks: int) -> tuple[Ints | None, Ints | None]:
+def _split(words: Words | None, share: Floats, ranks: int) -> tuple[Words | None, Words | None]:
+    """What is left of some words, and what is skipped: a share of the lowest ranks."""
     if words is None:
         return None, None
-    skipped = whole(np.floor(words * share))
-    skipped[:, ranks:] = 0
-    return words - skipped, skipped
+    skipped: Words = [floor(each * share) for each in words[: 2 * ranks]]
+    skipped += [0] * (len(words) - len(skipped))
+    left = [each - less for each, less in zip(words, skipped, strict=True)]
+    return left, skipped
 
 
 def _reductions(traffic: SparseTraffic) -> Ints:
     """Only updates that happen reduce."""
     updates = traffic.dense.updates
-    share = traffic.temporal_reductions * traffic.updates.astype(np.float64) / updates
-    return whole(np.where(updates == 0, 0.0, np.ceil(share)))
+    # In floating point, as Timeloop does: their product is beyond whole numbers of 53 bits.
+    share = ratio(traffic.temporal_reductions * (traffic.updates * 1.0), updates)
+    return choose(updates == 0, 0, ceil(share))
 
 
 def _check_fanout(design: Design, expansion: tuple[Expansion, ...], legality: Legality) -> None:
     """After spatial skipping the instances must fit below each level."""
+    arch = design.architecture
     for tensor, state in zip(design.problem.tensors, expansion, strict=True):
-        for level, hardware in enumerate(design.architecture.levels):
-            for axis, along in enumerate((state.x, state.y)):
-                available = design.architecture.fanout(level)[axis]
-                outer = along[:, level + 1]
-                needed = along[:, level] // np.maximum(outer, 1)
-                place = f"along {'XY'[axis]} below {hardware.name}"
-
-                def reason(
-                    at: int,
-                    tensor: str = tensor.name,
-                    place: str = place,
-                    needed: Ints = needed,
-                    available: int = available,
-                ) -> str:
-                    return (
-                        f"{design.source}: spatial skipping leaves {tensor} a fanout of"
-                        f" {needed[at]} {place}; {available} are available."
-                    )
-
-                legality.refuse((needed > available) | (outer < 1), reason)
+        for level, hardware in enumerate(arch.levels):
+            fanouts = zip("XY", (state.x, state.y), arch.fanouts[level], strict=True)
+            for axis, along, available in fanouts:
+                outer = along[level + 1]
+                needed = along[level] // largest(outer, 1)
+                legality.refuse(
+                    (needed > available) | (outer < 1),
+                    "spatial skipping leaves {} a fanout of {} along {} below {}; {} are available",
+                    *(tensor.name, needed, axis, hardware.name, available),
+                )

@@ -23,7 +23,7 @@ from crisp_loop.cost.engine import Engine
 from crisp_loop.cost.run import evaluate_specs
 from crisp_loop.render import spec_of
 from crisp_loop.sparseloop import Demands, demands_of
-from crisp_loop.sparseloop.arrays import Floats, Ints
+from crisp_loop.sparseloop.columns import FloatArray, IntArray
 from crisp_loop.sweep.mappings import Mappings
 from crisp_loop.sweep.networks import Lowered
 
@@ -42,7 +42,7 @@ class Problems:
         """Of each: the first layer that has it, for messages."""
         self._numbers: dict[object, int] = {}
 
-    def numbers(self, gemms: Sequence[Gemm]) -> Ints:
+    def numbers(self, gemms: Sequence[Gemm]) -> IntArray:
         """The number of each layer's problem, (layers,).
 
         Raises:
@@ -74,7 +74,7 @@ class Prepared:
     design: Accelerator
     """One of them."""
     problems: Problems
-    numbers: tuple[Ints | str, ...]
+    numbers: tuple[IntArray | str, ...]
     """Of each setting: its layers' problems, or why a layer becomes none."""
     nests: tuple[LoopNest | str, ...]
     """The mapping of each problem, or why it has none."""
@@ -112,7 +112,7 @@ def prepare(design: Accelerator, mappings: Mappings, settings: Iterable[Lowered]
         settings: Networks as GEMMs.
     """
     problems = Problems(design, mappings.request.exact)
-    numbers: list[Ints | str] = []
+    numbers: list[IntArray | str] = []
     for setting in settings:
         try:
             numbers.append(problems.numbers(setting.gemms))
@@ -131,21 +131,21 @@ def prepare(design: Accelerator, mappings: Mappings, settings: Iterable[Lowered]
 class Prices:
     """What problems cost on designs: (designs, problems) unless said."""
 
-    cycles_model: Ints
-    cycles: Ints
+    cycles_model: IntArray
+    cycles: IntArray
     """With what Sparseloop cannot express (DSTC's lanes)."""
-    energy_uJ: Floats
+    energy_uJ: FloatArray
     """(problems,)"""
-    utilization: Floats
-    bottleneck: Ints
+    utilization: FloatArray
+    bottleneck: IntArray
     """Number in ``parts``."""
     parts: tuple[str, ...]
     """Names of the levels, and of the arithmetic last."""
-    words: dict[str, Ints]
+    words: dict[str, IntArray]
     """Level to data words that cross it, (problems,); only levels that the designs have."""
-    columns: Ints
+    columns: IntArray
     """(problems,) N with its padding."""
-    metadata_bits: Ints
+    metadata_bits: IntArray
     """(problems,)"""
     mappings: tuple[str, ...]
     """A problem."""

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from crisp_loop import __version__
 from crisp_loop.accelerators import Accelerator
-from crisp_loop.sparseloop.arrays import Ints
+from crisp_loop.sparseloop.columns import IntArray
 from crisp_loop.sweep.dataset import FAILURE, LAYER_FIGURES, POINT, POINT_FIGURES, in_order
 from crisp_loop.sweep.networks import Lowered
 from crisp_loop.sweep.pricing import Prepared, Prices
@@ -92,7 +92,7 @@ def failed(reasons: Mapping[str, str]) -> pa.Table:
     return pa.table(told, schema=_KEYED)
 
 
-def _why(numbers: Ints | str, prices: Prices) -> str:
+def _why(numbers: IntArray | str, prices: Prices) -> str:
     """Why a setting has no price on a batch's designs; empty where it has one."""
     if isinstance(numbers, str):
         return numbers
@@ -102,7 +102,7 @@ def _why(numbers: Ints | str, prices: Prices) -> str:
 class _Figures:
     """The figures of settings on designs."""
 
-    def __init__(self, settings: Sequence[tuple[Lowered, Ints]], prices: Prices) -> None:
+    def __init__(self, settings: Sequence[tuple[Lowered, IntArray]], prices: Prices) -> None:
         self.settings = [setting for setting, _ in settings]
         self.prices = prices
         self.problem = np.concatenate([numbers for _, numbers in settings])
@@ -110,7 +110,7 @@ class _Figures:
         self.lengths = np.array([len(numbers) for _, numbers in settings])
         self.starts = np.cumsum(self.lengths) - self.lengths
 
-    def points(self, keys: list[str], s: Ints, d: Ints) -> pa.Table:
+    def points(self, keys: list[str], s: IntArray, d: IntArray) -> pa.Table:
         """One row a point; ``s`` and ``d`` are its setting and design."""
         prices = self.prices
 
@@ -141,7 +141,7 @@ class _Figures:
             told[column] = [pruned[at][column] for at in s.tolist()]
         return _table(told, len(keys), _KEYED)
 
-    def layers(self, keys: list[str], s: Ints, d: Ints) -> pa.Table:
+    def layers(self, keys: list[str], s: IntArray, d: IntArray) -> pa.Table:
         """One row a layer of a point."""
         prices, lengths = self.prices, self.lengths[s]
         gemms = [gemm for setting in self.settings for gemm in setting.gemms]
@@ -200,7 +200,7 @@ def _of_pruning(setting: Lowered) -> dict[str, Any]:
     }
 
 
-def _texts(words: Sequence[str], at: Ints) -> pa.Array:
+def _texts(words: Sequence[str], at: IntArray) -> pa.Array:
     """Text by number, without a copy a row."""
     numbers = pa.array(at.astype(np.int32))
     return pa.DictionaryArray.from_arrays(numbers, pa.array(list(words), pa.string())).cast(

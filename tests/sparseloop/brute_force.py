@@ -45,7 +45,7 @@ class Machine:
         twice where two places read the same data."""
         design = parse(spec)
         self.tensors = design.problem.tensors
-        self.loops = list(zip(design.nest.loops, design.nest.given, strict=True))
+        self.loops = list(zip(design.nest.loops, design.given, strict=True))
         self.ends = (0, *design.nest.ends)
         self.keepers = [
             [level for level, keeps in enumerate(design.nest.keeps) if keeps[tensor]]

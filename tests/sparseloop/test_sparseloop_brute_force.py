@@ -53,9 +53,10 @@ def gathering(seed: int) -> Spec:
 
 
 def instances(spec: Spec, level: int) -> int:
-    nest = parse(spec).nest
+    design = parse(spec)
+    nest = design.nest
     above = range(nest.ends[level], len(nest.loops))
-    return math.prod(nest.given[at] for at in above if nest.loops[at].spatial)
+    return math.prod(design.given[at] for at in above if nest.loops[at].spatial)
 
 
 def mask_of(spec: Spec, rng: np.random.Generator) -> Real | None:
@@ -101,9 +102,9 @@ def test_traffic_is_that_of_a_machine(seed: int) -> None:
 
 def groups_across_lanes(spec: Spec) -> bool:
     """Whether each lane holds one weight, and whole groups of four lie side by side."""
-    nest = parse(spec).nest
+    design = parse(spec)
     factors = dict.fromkeys(("inside", "across"), 1)
-    for loop, factor in zip(nest.loops, nest.given, strict=True):
+    for loop, factor in zip(design.nest.loops, design.given, strict=True):
         if loop.dim == "K" and loop.level == 0:
             factors["inside"] *= factor
         if loop.dim == "K" and loop.level == 1 and loop.spatial:

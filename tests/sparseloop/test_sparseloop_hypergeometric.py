@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from math import comb
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,9 +56,22 @@ def test_occupancies_have_the_mean_of_the_tensor(
 ) -> None:
     tile = data.draw(st.integers(1, tensor))
     model = Hypergeometric(density, tensor)
-    found = model.occupancies(np.array([tile]))
+    found = model.occupancies(tile)
+    occupied: list[int] = []
+
+    def seen(counts: Any) -> list[Any]:
+        occupied.extend(np.ravel(counts).tolist())
+        return [counts, 1]
+
+    mean, total = found.expected(seen)
     if not model._least(tile):
-        assert found.probabilities.sum() == pytest.approx(1)
-        mean = (found.counts * found.probabilities).sum()
+        assert total == pytest.approx(1)
         assert mean == pytest.approx(tile * model.nonzeros / tensor)
-    assert found.counts.max() <= model.most(np.array([tile]))[0]
+    assert max(occupied) <= model.most(tile)
+    # A column of tiles is its tiles one by one.
+    others = np.array([tile, 1, tensor])
+    many = model.occupancies(others).expected(lambda counts: [counts])[0]
+    one_by_one = [
+        model.occupancies(each).expected(lambda counts: [counts])[0] for each in others.tolist()
+    ]
+    assert many.tolist() == one_by_one

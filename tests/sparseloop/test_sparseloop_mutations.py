@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from recorded import recorded
 from sparseloop_stats import differences
@@ -39,14 +39,15 @@ def caught(enough: int) -> int:
 
 def no_reuse(self: BusyLoops, dims: frozenset[str], end: int) -> Any:
     """A tile that is fetched anew in every iteration above it."""
-    return self.product(at for at, loop in self.loops if at >= end and not loop.spatial)
+    return math.prod(factor for at, loop, factor in self.loops if at >= end and not loop.spatial)
 
 
-def no_multicast(self: BusyLoops, dims: frozenset[str], level: int) -> Any:
+def no_multicast(self: BusyLoops, dims: frozenset[str]) -> list[Any]:
     """Every instance is sent its own copy."""
-    return self.product(
-        at for at, loop in self.loops if at in self._nest.within(level, level) and loop.spatial
-    )
+    return [
+        math.prod(factor for _, loop, factor in self.loops if loop.level == level and loop.spatial)
+        for level in range(len(self._nest.ends))
+    ]
 
 
 def one_more(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -65,14 +66,14 @@ MUTATIONS: dict[str, tuple[object, str, Callable[..., Any]]] = {
     "unrounded operand densities": (compute, "_to_millionths", lambda values: values),
     "a bit more of metadata": (formats.Fibertree, "bits", one_more(formats.Fibertree.bits)),
     "vector accesses of full blocks": (
-        *(microarchitecture, "_block_ratio"),
-        lambda *args: np.ones(1),
+        *(microarchitecture, "_block_filling"),
+        lambda *args: 1.0,
     ),
     "0.1 % more energy": (
         *(microarchitecture, "_energy"),
         a_thousandth_more(microarchitecture._energy),
     ),
-    "a condition's tiles of one visit": (saf, "_resident", lambda *args: np.ones(1, dtype=int)),
+    "a condition's tiles of one visit": (saf, "_resident", lambda *args: 1),
 }
 
 

@@ -49,7 +49,7 @@ def test_mixed_specs_are_the_same_together(monkeypatch: pytest.MonkeyPatch) -> N
     analyse = model._analyse
     monkeypatch.setattr(
         model, "_analyse", lambda design, factors, legality: (
-            sizes.append(len(factors)), analyse(design, factors, legality)
+            sizes.append(np.broadcast(*factors).size), analyse(design, factors, legality)
         )[1],
     )  # fmt: skip
     found = list(evaluate_specs(sound))
