@@ -132,9 +132,9 @@ def take(values: Any, rows: Rows) -> Any:
     return values[rows] if type(values) is ndarray else values
 
 
-def take_each(columns: Sequence[Any], rows: Rows) -> Sequence[Any]:
+def take_each(columns: Sequence[Any], rows: Rows) -> list[Any]:
     """:func:`take` for a list of columns."""
-    return columns if rows is ALL else [take(values, rows) for values in columns]
+    return [*columns] if rows is ALL else [take(values, rows) for values in columns]
 
 
 def filled(values: Any, length: int) -> npt.NDArray[Any]:
