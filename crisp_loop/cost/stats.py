@@ -141,8 +141,10 @@ def _level(name: str, chunk: list[str], where: Path | str) -> LevelStats:
         for i, line in enumerate(chunk)
         if i >= first and (match := _TENSOR.match(line))
     ]
+    if not heads:
+        raise StatsError(f"{where} is not a whole {FILE_NAME}: level {name} has no tensor.")
     block = _Block(where, f"level {name}")
-    block.read(chunk[: heads[0][0]] if heads else chunk)
+    block.read(chunk[: heads[0][0]])
     ends = [i for i, _ in heads[1:]] + [len(chunk)]
     tensors: dict[str, TensorStats] = {}
     for (start, tensor), end in zip(heads, ends, strict=True):
