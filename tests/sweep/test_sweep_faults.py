@@ -241,7 +241,7 @@ def test_files_may_not_grow(case: dict[str, Any], undisturbed: Any, tmp_path: Pa
 def test_a_small_disk(case: dict[str, Any], undisturbed: Any, tmp_path: Path) -> None:
     place = tmp_path / "disk"
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={80 * SCALE}k", "tmpfs", str(place)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=80k", "tmpfs", str(place)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("mounting is not allowed here")
     try:
@@ -361,6 +361,7 @@ if 'read_bandwidth: 13' in text and (here / 'kill').exists():
     sys.exit(1)
 shutil.copy({str(GOLDEN_STATS)!r}, out / 'timeloop-model.stats.txt')
 """
+# Each test has a stand-in of another fingerprint, so that no answer is known from a test before it.
 TOOLED = {
     "experiment": {"network": "digits-resnet", "masks": "draw", "engine": "timeloop"},
     "grid": {
@@ -372,7 +373,7 @@ TOOLED = {
 
 
 def test_a_tool_hangs(tmp_path: Path, program: Callable[[str, str], Path]) -> None:
-    hang = program("timeloop-model", STAND_IN).with_name("hang")
+    hang = program("timeloop-model", f"{STAND_IN}# of {tmp_path}\n").with_name("hang")
     hang.touch()
     out, sweep = tmp_path / "out", Sweep.model_validate(TOOLED)
     summary = run_sweep(sweep, out, SweepOptions(workers=1, timeout_s=2))
@@ -390,7 +391,7 @@ def test_a_tool_hangs(tmp_path: Path, program: Callable[[str, str], Path]) -> No
 def test_a_hung_tool_ends_with_the_coordinator(
     tmp_path: Path, program: Callable[[str, str], Path]
 ) -> None:
-    program("timeloop-model", STAND_IN).with_name("hang").touch()
+    program("timeloop-model", f"{STAND_IN}# of {tmp_path}\n").with_name("hang").touch()
     process = start(TOOLED, tmp_path / "out")
 
     def tools() -> list[int]:
@@ -405,7 +406,7 @@ def test_a_hung_tool_ends_with_the_coordinator(
 
 
 def test_a_point_kills_its_workers(tmp_path: Path, program: Callable[[str, str], Path]) -> None:
-    program("timeloop-model", STAND_IN).with_name("kill").touch()
+    program("timeloop-model", f"{STAND_IN}# of {tmp_path}\n").with_name("kill").touch()
     out = tmp_path / "out"
     summary = run_sweep(Sweep.model_validate(TOOLED), out, SweepOptions(workers=1))
     points = read_points(out).set_index("DRAM.read_bandwidth")
