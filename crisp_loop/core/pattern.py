@@ -12,6 +12,8 @@ from pydantic.dataclasses import dataclass
 SUPPORTED_NM = ("1:4", "2:4", "3:4")
 SUPPORTED_BLOCKS = (16, 32, 64)
 _EXPECTED = f"expected N:M with 1 <= N <= M, such as {', '.join(SUPPORTED_NM)}"
+LARGEST_M = 9999
+"""Patterns are written with four digits at most."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -22,7 +24,7 @@ class NM:
     m: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.n <= self.m:
+        if not 1 <= self.n <= self.m <= LARGEST_M:
             raise ValueError(_EXPECTED)
 
     @property
