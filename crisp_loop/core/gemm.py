@@ -30,9 +30,9 @@ class WeightSparsity:
     nm: NM | None = None
     block: Size | None = None
     """B; None unless hybrid."""
-    kept_blocks: Size | None = None
+    kept_blocks: Count | None = None
     """K'/B, equal for all block-rows; None unless hybrid."""
-    touched_blocks: Size | None = None
+    touched_blocks: Count | None = None
     """Distinct input blocks that any block-row reads (the union of indices); None unless hybrid."""
     block_indices: Rows[Rows[Count]] | None = None
     """A row a block-row: the input blocks that it reads, ascending; None unless hybrid, or where
