@@ -18,7 +18,7 @@ from crisp_loop.cost.preflight import check_spec
 from crisp_loop.sparseloop import evaluate
 from crisp_loop.specs.run import directory_names
 
-HOSTILE = ["../../x", "/etc/passwd", "{{ 7 * 7 }}", "a\nERT: {}", "a_ERT:_{}", "A ERT: {}", ".."]
+HOSTILE = ["../../x", "/etc/passwd", "{{ 7 * 7 }}", "a ERT: {}", "a_ERT:_{}", "A ERT: {}", ".."]
 LAYERS = (
     "\n".join(
         f"- {{name: {json.dumps(name)}, kind: linear, in_channels: 64, out_channels: 32, batch: 8}}"
