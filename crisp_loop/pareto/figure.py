@@ -60,7 +60,7 @@ def draw_pareto(choices: pd.DataFrame, dense_accuracy: float, cost: str) -> Figu
         ),
         Line2D([], [], color=INK, linestyle=(0, (4, 2)), label="dense, fine-tuned"),
     ]
-    axes.legend(handles=handles, ncols=2, frameon=False, fontsize=8)
+    figure.legend(handles=handles, loc="outside right upper", frameon=False, fontsize=8)
     axes.set_title(
         "Filled: on the design's front. Larger markers: larger blocks.",
         loc="left", fontsize=9, color=MUTED,
