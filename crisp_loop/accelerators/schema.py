@@ -238,7 +238,7 @@ class Accelerator(_Part):
     title: Label
     about: Label
     """One sentence: what the design does with zeros."""
-    technology: Annotated[str, Field(pattern=r"^[0-9]+nm$")]
+    technology: Annotated[str, Field(pattern=r"^[0-9]{1,4}nm$")]
     tree: tuple[Container, ...]
     levels: tuple[Level, ...]
     """Storage levels, outermost first."""

@@ -12,14 +12,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from crisp_loop.core.bounded import Size
 from crisp_loop.core.errors import CrispLoopError, InputError
 from crisp_loop.core.files import is_directory, is_file, parse_yaml, replacing, validated
 from crisp_loop.core.gemm import WeightSparsity
@@ -177,7 +178,7 @@ class _Header(BaseModel):
     version: Literal[1]
     model: str
     nm: NMField
-    block: Annotated[int, Field(ge=1)]
+    block: Size
 
 
 def _header(path: Path, metadata: dict[str, str]) -> _Header:

@@ -126,10 +126,12 @@ def read_results(path: Path) -> pd.DataFrame:
             _check_texts(path, name, frame[name].tolist())
         else:
             _check_numbers(path, name, frame[name].tolist())
+    whole = (*MAYBE_EMPTY, "cycles", "cycles_model")
     try:
+        frame[list(whole)].astype("Int64")
         return frame.astype(dict.fromkeys(MAYBE_EMPTY, "Int64"))
     except (TypeError, ValueError, OverflowError):
-        names = ", ".join(MAYBE_EMPTY)
+        names = ", ".join(whole)
         raise CrispLoopError(f"{path}: expected whole numbers in {names}.") from None
 
 
