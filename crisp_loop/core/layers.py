@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 from crisp_loop.core.bounded import Count, Rows, Size
-from crisp_loop.core.names import Label, Name
+from crisp_loop.core.names import Label
 
 STEM, HEAD = "stem", "head"
 
@@ -31,7 +31,7 @@ class Layer:
     of its own: it is several plain ones (:mod:`crisp_loop.core.transposed`).
     """
 
-    name: Name
+    name: Label
     """Qualified module name, such as ``layer1.0.conv2``."""
     kind: Literal["conv", "linear", "matmul"]
     in_channels: Size

@@ -182,7 +182,7 @@ def test_a_folder_of_pictures_is_pruned_and_noticed_when_it_changes(tmp_path: Pa
 def test_images_must_fit_the_network(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"resnet20: input_shape: '3x32x32' .* digits holds") as e:
         prune_network("resnet20", "digits", (1,), QUICK, tmp_path)
-    assert "images of 1x8x8, which digits-resnet can take" in str(e.value)
+    assert "images of 1x8x8, which digits-resnet, digits-vgg" in str(e.value)
     with pytest.raises(
         CrispLoopError, match=r"none\.pth does not exist; expected a file of weights"
     ):
