@@ -43,16 +43,11 @@ def changed(data: dict[str, Any], changes: Mapping[str, Any], where: Path | str)
 def value_at(data: dict[str, Any], path: str) -> Any:
     """What ``data`` says at a path of :func:`changed`; None where it says nothing."""
     place: Any = data
-    for step in _whole(path.split("."), data):
-        if isinstance(place, list):
-            names = _names(place)
-            if step not in names and not (step.isdecimal() and int(step) < len(place)):
-                return None
-            place = place[names.index(step) if step in names else int(step)]
-        elif isinstance(place, dict):
-            place = place.get(step)
-        else:
-            return None
+    try:
+        for step in _whole(path.split("."), data):
+            place = _entered(place, step, path, "")
+    except InputError:
+        return None
     return place
 
 

@@ -84,6 +84,10 @@ EngineName = Annotated[
         help="auto, analytic, analytic-exact, timeloop or docker. \\[default: auto]",
     ),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", "-j", metavar="N", min=1, help="Processes. \\[default: all cores]"),
+]
 Timeout = Annotated[
     float | None,
     typer.Option(
@@ -593,12 +597,7 @@ def energy(
 @told_in_one_sentence
 def sweep(
     file: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="Sweep file.")],
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            "--workers", "-j", metavar="N", min=1, help="Processes. \\[default: all cores]"
-        ),
-    ] = None,
+    workers: Workers = None,
     scheduler: Annotated[
         str,
         typer.Option(
@@ -683,10 +682,7 @@ def pareto(
         int | None,
         typer.Option("--seeds", metavar="N", help="Prunings to average over. \\[default: 1]"),
     ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option("--workers", "-j", metavar="N", min=1, help="\\[default: all cores]"),
-    ] = None,
+    workers: Workers = None,
     out_dir: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Results.")] = Path(
         "runs/pareto"
     ),
@@ -699,14 +695,13 @@ def pareto(
     crisp-loop pareto --nm 2:4,1:4 --sparsity 0.8,0.9,0.95 --seeds 3 --cost energy
     """
     from crisp_loop.cli.tables import pareto_table
-    from crisp_loop.core.files import read_yaml
     from crisp_loop.pareto import find_pareto, pareto_request
+    from crisp_loop.pipeline.experiment import experiment_data
     from crisp_loop.sweep import SweepOptions
 
-    base = read_yaml(experiment, "experiment file") if experiment else {}
-    if not isinstance(base, dict):
-        fail(f"{experiment} holds no experiment; expected keys such as network, prune.")
-    base = {key: value for key, value in base.items() if key not in ("name", "accelerators")}
+    decided = ("name", "accelerators")
+    said = experiment_data(experiment).items()
+    base = {key: value for key, value in said if key not in decided}
     ids = _listed(classes)
     base |= _given({"network": model, "data": data, "weights": weights, "user_classes": ids})
     given = {

@@ -72,6 +72,14 @@ class LevelStats(_Form):
     tensors: dict[str, TensorStats]
     energy_pJ: Amount
 
+    @property
+    def words(self) -> float:
+        """Data words that cross the level: read, filled and updated, over all its instances."""
+        return sum(
+            (each.reads.actual + each.fills.actual + each.updates.actual) * each.instances
+            for each in self.tensors.values()
+        )
+
 
 @dataclass
 class ComputeStats(_Form):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -54,25 +54,15 @@ def lower_network(
         nm, block, source, sparsity = masks.nm, masks.block, f"drawn (seed {masks.seed})", drawn
     else:
         nm, block, source, sparsity = _from_file(masks, table)
-    gemms = []
-    for layer, first in (progress or Quiet()).track(
-        [(layer, i == 0) for i, layer in enumerate(table.layers)], "Lowering layers"
-    ):
-        density = input_density if first else activation_density
-        gemms.append(padded(gemm_of(layer, sparsity(layer), density), columns))
-    weights = sum(layer.weights for layer in table.layers)
-    pruned = sum(
-        layer.weights - gemm.weight.nnz
-        for layer, gemm in zip(table.layers, gemms, strict=True)
-        if layer.weights
-    )
+    told = (progress or Quiet()).track(table.layers, "Lowering layers", len(table.layers))
+    gemms = gemms_of(told, sparsity, activation_density, input_density, columns)
     workload = Workload(
         model=table.model,
         nm=nm,
         block=block,
-        sparsity=pruned / weights if weights else 0.0,
+        sparsity=sparsity_over(table.layers, gemms),
         masks=source,
-        gemms=tuple(gemms),
+        gemms=gemms,
     )
     write_json(out_dir / "workload.json", workload)
     if not isinstance(masks, Draw):
@@ -86,6 +76,39 @@ def _tell(workload: Workload, progress: Progress) -> None:
     if noted:
         more = f" ({len(noted) - 1} more layers are approximated)" if len(noted) > 1 else ""
         progress.note(f"{noted[0].layer}: {noted[0].weight.note}.{more}")
+
+
+def gemms_of(
+    layers: Iterable[Layer],
+    sparsity: SparsityOf,
+    activation_density: float,
+    input_density: float = 1.0,
+    columns: int = 1,
+) -> tuple[Gemm, ...]:
+    """The GEMMs of a network's layers, of which the first reads the input.
+
+    Args:
+        layers: In the order of the network.
+        sparsity: The density model of a layer's weights.
+        activation_density: Share of non-zero activations behind a non-linearity.
+        input_density: The same for the input.
+        columns: N grows to a multiple of this.
+    """
+    return tuple(
+        padded(gemm_of(layer, sparsity(layer), activation_density if i else input_density), columns)
+        for i, layer in enumerate(layers)
+    )
+
+
+def sparsity_over(layers: Sequence[Layer], gemms: Sequence[Gemm]) -> float:
+    """Zeros among the weights of all layers; 0 where there are no weights."""
+    weights = sum(layer.weights for layer in layers)
+    pruned = sum(
+        layer.weights - gemm.weight.nnz
+        for layer, gemm in zip(layers, gemms, strict=True)
+        if layer.weights
+    )
+    return pruned / weights if weights else 0.0
 
 
 def gemm_of(layer: Layer, weight: WeightSparsity, activation_density: float) -> Gemm:

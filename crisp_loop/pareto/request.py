@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from fractions import Fraction
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from crisp_loop.core.files import validated
-from crisp_loop.core.pattern import NM, NMField, as_fraction
+from crisp_loop.core.pattern import NM, SUPPORTED_BLOCKS, NMField, as_fraction
 
-BLOCKS = (16, 32, 64)
 Cost = Literal["edp", "cycles", "energy"]
 
 
@@ -43,8 +41,8 @@ class ParetoRequest(BaseModel):
     @classmethod
     def _blocks_are_known(cls, block: tuple[int, ...]) -> tuple[int, ...]:
         for side in block:
-            if side not in BLOCKS:
-                raise ValueError(f"expected sides of {', '.join(map(str, BLOCKS))}")
+            if side not in SUPPORTED_BLOCKS:
+                raise ValueError(f"expected sides of {', '.join(map(str, SUPPORTED_BLOCKS))}")
         return block
 
     @field_validator("experiment")
@@ -57,7 +55,7 @@ class ParetoRequest(BaseModel):
     def patterns(self) -> Iterator[tuple[NM, tuple[float, ...]]]:
         """Each N:M with the sparsities that it can have."""
         for nm in self.nm:
-            floor = 1 - Fraction(nm.n, nm.m)
+            floor = 1 - nm.density
             if fitting := tuple(k for k in self.sparsity if as_fraction(k) >= floor):
                 yield nm, fitting
 

@@ -17,6 +17,7 @@ from crisp_loop.core.progress import Progress, Quiet
 from crisp_loop.pareto.figure import draw_pareto
 from crisp_loop.pareto.front import on_front
 from crisp_loop.pareto.request import ParetoRequest
+from crisp_loop.pipeline.designs import with_baseline
 from crisp_loop.report.export import as_markdown
 from crisp_loop.report.grid import Grid, Head, grid_of
 from crisp_loop.specs.run import BASELINE
@@ -103,14 +104,13 @@ def sweep_of(request: ParetoRequest) -> Sweep:
     prune = dict(request.experiment.get("prune") or {})
     first = int(prune.pop("seed", 0))
     experiment = {**request.experiment, "masks": "prune", "prune": prune}
-    designs = list(dict.fromkeys((BASELINE, *request.accelerators)))
     grids: list[Mapping[str, Any]] = [
         {
             "nm": str(nm),
             "block": list(request.block),
             "sparsity": list(kappas),
             "seed": [first + step for step in range(request.seeds)],
-            "accelerator": designs,
+            "accelerator": list(with_baseline(request.accelerators)),
         }
         for nm, kappas in request.patterns()
     ]

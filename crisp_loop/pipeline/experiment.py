@@ -182,15 +182,23 @@ def load_experiment(path: Path | None, overrides: dict[str, Any] | None = None) 
         CrispLoopError: no such file, not YAML, an unknown key (the known ones are named), or a
             value that cannot be used.
     """
-    data: Any = {}
-    where: Path | str = "command line"
-    if path is not None:
-        data, where = read_yaml(path, "experiment file"), path
-        if not isinstance(data, dict):
-            raise CrispLoopError(
-                f"{path} holds no experiment; expected keys such as network, prune, accelerators."
-            )
-    return experiment_of(data, overrides or {}, where)
+    return experiment_of(experiment_data(path), overrides or {}, path or "command line")
+
+
+def experiment_data(path: Path | None) -> dict[str, Any]:
+    """What the file says, its fields not yet checked; nothing without a file.
+
+    Raises:
+        CrispLoopError: no such file, or not a YAML mapping.
+    """
+    if path is None:
+        return {}
+    data = read_yaml(path, "experiment file")
+    if not isinstance(data, dict):
+        raise CrispLoopError(
+            f"{path} holds no experiment; expected keys such as network, prune, accelerators."
+        )
+    return data
 
 
 def experiment_of(data: dict[str, Any], overrides: dict[str, Any], where: Path | str) -> Experiment:

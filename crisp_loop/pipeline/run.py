@@ -280,18 +280,27 @@ def read_summary(out: Path) -> PruneSummary:
 def obtain_masks(experiment: Experiment, run: RunDirectory, progress: Progress) -> Path | Draw:
     """Masks by pruning, from a file, or as a draw; the layer table lies beside them."""
     if experiment.masks == PRUNE:
-        method = experiment.prune.method
-        if method not in LOWERED:
-            raise CrispLoopError(
-                f"prune: method: {method} leaves no pattern that the designs' specs can hold;"
-                f" expected {', '.join(LOWERED)}, or crisp-loop prune to prune alone."
-            )
+        check_method(experiment)
         prune_experiment(experiment, run.root, progress)
         pack_masks(run.weights, run.masks, run.pack, progress)
         return run.masks
     entry = network(experiment.network)
     write_json(run.layers, layer_table(experiment.network, entry.input_shape))
     return draw_of(experiment) if experiment.masks == DRAW else Path(experiment.masks)
+
+
+def check_method(experiment: Experiment) -> None:
+    """Refuse to price what a method leaves behind that no spec can say.
+
+    Raises:
+        CrispLoopError: such a method.
+    """
+    method = experiment.prune.method
+    if method not in LOWERED:
+        raise CrispLoopError(
+            f"prune: method: {method} leaves no pattern that the designs' specs can hold;"
+            f" expected {', '.join(LOWERED)}, or crisp-loop prune to prune alone."
+        )
 
 
 def draw_of(experiment: Experiment) -> Draw:

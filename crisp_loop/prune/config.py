@@ -36,6 +36,13 @@ def decided_by(method: str) -> tuple[str, ...]:
     return {"crisp": (), "nm": ("sparsity",), "dense": ("nm", "sparsity")}.get(method, ("nm",))
 
 
+TRAINING = (
+    "train_epochs", "train_lr", "batch_size", "momentum", "weight_decay", "augment", "device",
+    "precision", "threads", "seed",
+)  # fmt: skip
+"""The options that the dense network depends on, by name."""
+
+
 class PruneConfig(BaseModel):
     """How a network is trained, pruned and fine-tuned. The defaults suit the digits."""
 

@@ -30,7 +30,7 @@ from crisp_loop.prune.results import PruneSummary, Sources, kept_macs, layer_rep
 from crisp_loop.prune.training.dense import dense_model
 from crisp_loop.prune.training.prune import finetune, prune_model
 from crisp_loop.prune.training.resume import Checkpoint
-from crisp_loop.prune.training.runtime import Runtime, chosen_runtime
+from crisp_loop.prune.training.runtime import Runtime, chosen_runtime, seeded
 from crisp_loop.prune.training.task import Task
 
 
@@ -205,17 +205,8 @@ class _LogFile:
 
 @contextmanager
 def _phase(name: str, seconds: dict[str, float], config: PruneConfig) -> Iterator[None]:
-    """Time one phase, under the seed and the threads of ``config``; both are put back afterwards.
-
-    A phase so gives the same result whether the phases before it ran or were reused.
-    """
+    """Time one phase, under the seed and the threads of ``config``."""
     start = time.perf_counter()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(config.threads)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            yield
-    finally:
-        torch.set_num_threads(threads)
+    with seeded(config):
+        yield
     seconds[name] = round(time.perf_counter() - start, 2)

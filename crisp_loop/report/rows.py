@@ -150,14 +150,8 @@ def _bottleneck(evaluation: Evaluation, cycles: int) -> str:
 
 def _words(evaluation: Evaluation, level: str, scale: int) -> int | None:
     """Data words that cross a level over all its instances; None where there is no such level."""
-    for stats in evaluation.levels:
-        if stats.name == level:
-            moved = sum(
-                (t.reads.actual + t.fills.actual + t.updates.actual) * t.instances
-                for t in stats.tensors.values()
-            )
-            return round(moved * scale)
-    return None
+    found = (stats for stats in evaluation.levels if stats.name == level)
+    return next((round(stats.words * scale) for stats in found), None)
 
 
 def _ratio(baseline: object, value: object) -> float:

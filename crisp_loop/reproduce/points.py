@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -26,21 +24,15 @@ from crisp_loop.networks.registry import network as registered
 from crisp_loop.networks.trace import layer_table
 from crisp_loop.prune.batches import as_batches
 from crisp_loop.prune.case import check_shape, load_case
-from crisp_loop.prune.config import PruneConfig
+from crisp_loop.prune.config import TRAINING, PruneConfig
 from crisp_loop.prune.plan import plan_layers
 from crisp_loop.prune.results import kept_macs, layer_reports
 from crisp_loop.prune.training.dense import EVERY, dense_model
 from crisp_loop.prune.training.prune import prune_model
 from crisp_loop.prune.training.resume import Checkpoint
-from crisp_loop.prune.training.runtime import chosen_runtime
+from crisp_loop.prune.training.runtime import chosen_runtime, seeded
 from crisp_loop.prune.training.task import Task
 from crisp_loop.reproduce.work import reached_macs
-
-TRAINING = (
-    "train_epochs", "train_lr", "batch_size", "momentum", "weight_decay", "augment", "device",
-    "precision", "threads", "seed",
-)  # fmt: skip
-"""The options that the dense network depends on."""
 
 
 class Start(BaseModel):
@@ -54,7 +46,7 @@ class Start(BaseModel):
     """A file of trained weights; empty to train."""
     resize_head: bool = False
     training: PruneConfig = PruneConfig()
-    """Its options of :data:`TRAINING`, the others at their defaults."""
+    """Its options of :data:`~crisp_loop.prune.config.TRAINING`, the others at their defaults."""
 
     def trained(self, folder: Path, progress: Progress) -> tuple[Dataset, nn.Module]:
         """Data and dense network; weights that are trained are kept in ``folder``.
@@ -68,7 +60,7 @@ class Start(BaseModel):
         table = layer_table(self.network, num_classes=len(data.classes))
         head = next((name for name, role in roles(table).items() if role == HEAD), "")
         kept = folder / f"{self.network}-{sha256(self.model_dump_json())[:12]}.safetensors"
-        with _seeded(config):
+        with seeded(config):
             model, _ = dense_model(
                 self.network,
                 data,
@@ -200,7 +192,7 @@ def prune_point(
         progress=progress or Quiet(),
         checkpoint=checkpoint,
     )
-    with _seeded(config):
+    with seeded(config):
         masks = prune_model(task).masks
     seconds = time.perf_counter() - started
     reports = layer_reports(plan, masks)
@@ -220,19 +212,6 @@ def prune_point(
         seconds=round(seconds, 2),
     )
     return found, masks
-
-
-@contextmanager
-def _seeded(config: PruneConfig) -> Iterator[None]:
-    """Seed and threads of ``config`` inside the block; both are put back afterwards."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(config.threads)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def unfinished(path: Path, key: str) -> Checkpoint:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
@@ -85,9 +86,10 @@ def _write_one(
     gemm: Gemm,
     mappings: MappingFile,
 ) -> SpecEntry:
-    problem = problem_for(design, gemm)
+    exact = problem_for(design, gemm, exact=True)
+    problem = replace(exact, gather=None)
     # A mapping for the blocks that are really read comes before one that knows their number alone.
-    nest = mappings.nest(problem_for(design, gemm, exact=True).key) or mappings.nest(problem.key)
+    nest = mappings.nest(exact.key) or mappings.nest(problem.key)
     if nest is None:
         raise CrispLoopError(
             f"mapping/{design.name}.yaml has no mapping for layer {gemm.layer!r}"

@@ -11,32 +11,27 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.files import sha256
 from crisp_loop.core.gemm import Gemm
 from crisp_loop.core.layers import LayerTable
 from crisp_loop.core.progress import Quiet
 from crisp_loop.lower.draw import Draw
-from crisp_loop.lower.run import gemm_of, padded
+from crisp_loop.lower.run import gemms_of, sparsity_over
 from crisp_loop.networks.registry import network
 from crisp_loop.networks.trace import operation_table
 from crisp_loop.pipeline.experiment import DRAW, PRUNE, Experiment
 from crisp_loop.pipeline.run import (
-    LOWERED,
     RunDirectory,
+    check_method,
     draw_of,
     lower_experiment,
     obtain_masks,
     prune_experiment,
 )
+from crisp_loop.prune.config import TRAINING
 from crisp_loop.prune.results import PruneSummary
 
 RUNS, DENSE = "runs", "dense"
-_TRAINING = (
-    *("train_epochs", "train_lr", "batch_size", "momentum", "weight_decay", "augment"),
-    *("device", "precision", "threads", "seed"),
-)
-"""Options that decide a dense training."""
 
 
 @dataclass(frozen=True)
@@ -77,16 +72,9 @@ def _drawn(experiment: Experiment) -> Lowered:
     """Masks are only counted: which blocks they keep tells ``analytic-exact`` alone."""
     table = _operations(experiment.network, experiment.batch)
     counts = draw_of(experiment).counts_for_network(table)
-    densities = [1.0] + [experiment.activation_density] * (len(table.layers) - 1)
-    gemms = tuple(
-        padded(gemm_of(layer, counts(layer), density), experiment.columns)
-        for layer, density in zip(table.layers, densities, strict=True)
-    )
-    weights = sum(layer.weights for layer in table.layers)
-    kept = sum(
-        gemm.weight.nnz for layer, gemm in zip(table.layers, gemms, strict=True) if layer.weights
-    )
-    return Lowered(gemms, (weights - kept) / weights, None, "")
+    density, columns = experiment.activation_density, experiment.columns
+    gemms = gemms_of(table.layers, counts, density, columns=columns)
+    return Lowered(gemms, sparsity_over(table.layers, gemms), None, "")
 
 
 @lru_cache(maxsize=8)
@@ -97,11 +85,7 @@ def _operations(name: str, batch: int) -> LayerTable:
 
 def _pruned(experiment: Experiment, pruning: str, out: Path) -> Lowered:
     """The pruned network in ``runs/<hash>``; who asks for one that is being pruned waits."""
-    if experiment.prune.method not in LOWERED:
-        raise CrispLoopError(
-            f"prune: method: {experiment.prune.method} leaves no pattern that the designs' specs"
-            f" can hold; expected {', '.join(LOWERED)}."
-        )
+    check_method(experiment)
     run = RunDirectory(out / RUNS / pruning)
     run.root.mkdir(parents=True, exist_ok=True)
     # The lock is the kernel's, so it goes with a process that is killed.
@@ -130,7 +114,7 @@ def _training(experiment: Experiment) -> str:
 
     Whether they are is told by the header of the file, which pruning checks.
     """
-    options = experiment.prune.model_dump(mode="json", include=set(_TRAINING))
+    options = experiment.prune.model_dump(mode="json", include=set(TRAINING))
     decided = (experiment.network, experiment.data, experiment.weights, sorted(options.items()))
     return sha256(repr(decided))[:32]
 

@@ -207,12 +207,7 @@ def engine_prices(prepared: Prepared, engine: Engine) -> Prices:
         prices.bottleneck[0, i] = parts.index(slowest)
         for level in evaluation.levels:
             words = prices.words.setdefault(level.name, np.zeros(len(prepared.nests), np.int64))
-            words[i] = round(
-                sum(
-                    (each.reads.actual + each.fills.actual + each.updates.actual) * each.instances
-                    for each in level.tensors.values()
-                )
-            )
+            words[i] = round(level.words)
     return replace(prices, parts=parts)
 
 

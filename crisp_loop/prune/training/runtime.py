@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -92,6 +92,22 @@ def runtime_on(device: torch.device, config: PruneConfig) -> Runtime:
         if device.type == "cuda" and torch.cuda.is_bf16_supported():
             precision = "bfloat16"
     return Runtime(device, _DTYPES[precision])
+
+
+@contextmanager
+def seeded(config: PruneConfig) -> Iterator[None]:
+    """Seed and threads of ``config`` inside the block; both are put back afterwards.
+
+    A phase under it gives the same result whether the phases before it ran or were reused.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(config.threads)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class PlacedBatches:

@@ -10,14 +10,13 @@ from typing import Any
 
 import pandas as pd
 
-from crisp_loop.core.evaluation import Evaluations
+from crisp_loop.core.evaluation import Evaluation
 from crisp_loop.core.files import read_json
 from crisp_loop.core.manifest import Manifest
 from crisp_loop.core.progress import Progress, Quiet
-from crisp_loop.cost.run import evaluate_specs
+from crisp_loop.cost.run import evaluate_specs, read_evaluations
 from crisp_loop.pipeline.experiment import Experiment, load_experiment
-from crisp_loop.pipeline.run import RunDirectory, prepare_specs, spec_directories
-from crisp_loop.report.lookup import Lookup
+from crisp_loop.pipeline.run import prepare_specs, spec_directories
 from crisp_loop.report.rows import results_table
 from crisp_loop.reproduce.hardware.settings import BASE, SETTINGS, Setting
 
@@ -99,11 +98,12 @@ def measure_hardware(
     for point in progress.track(points, "Settings", len(points)):
         _share_mappings(point, points, out)
         run = prepare_specs(point.experiment, out / point.name, Quiet())
-        evaluate_specs(spec_directories(run), engine=point.experiment.engine, out=run.evaluations)
-        entries = read_json(run.manifest, Manifest, "manifest")
-        said = read_json(run.evaluations, Evaluations, "evaluations file")
-        table = results_table(entries, said, run.manifest)
-        table = table.join(_energies(entries, said, run), on=["layer", "accelerator"])
+        priced = evaluate_specs(
+            spec_directories(run), engine=point.experiment.engine, out=run.evaluations
+        )
+        manifest = read_json(run.manifest, Manifest, "manifest")
+        table = results_table(manifest, read_evaluations(run.evaluations), run.manifest)
+        table = table.join(_energies(manifest, priced), on=["layer", "accelerator"])
         told = {
             "setting": point.setting.name,
             "nm": point.nm,
@@ -114,13 +114,10 @@ def measure_hardware(
     return pd.concat(tables, ignore_index=True)
 
 
-def _energies(entries: Manifest, said: Evaluations, run: RunDirectory) -> pd.DataFrame:
+def _energies(manifest: Manifest, evaluations: Sequence[Evaluation]) -> pd.DataFrame:
     """Microjoules of each level and of the arithmetic, and of DRAM's inputs alone."""
-    found = Lookup(said, run.specs)
     rows = []
-    for entry in entries.entries:
-        evaluation = found.get(entry.spec)
-        assert evaluation is not None
+    for entry, evaluation in zip(manifest.entries, evaluations, strict=True):
         levels = {f"uJ_{level.name}": level.energy_pJ for level in evaluation.levels}
         inputs = evaluation.level("DRAM").tensors["B"].energy_pJ
         each = levels | {"uJ_MAC": evaluation.compute.energy_pJ, "uJ_DRAM_inputs": inputs}

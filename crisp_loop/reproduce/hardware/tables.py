@@ -10,6 +10,7 @@ from crisp_loop.reproduce.figure import FOLLOWS, UNJUDGED, Outcome
 from crisp_loop.reproduce.hardware.claims import CLAIMS, CRISP, DSTC, NVIDIA, of
 from crisp_loop.reproduce.hardware.settings import SETTINGS, Setting
 from crisp_loop.reproduce.hardware.shapes import early, late, shapes
+from crisp_loop.reproduce.text import markdown_table
 from crisp_loop.reproduce.write import measured_text
 
 LEVELS = ("DRAM", "SMEM", "RF", "LRF", "MAC")
@@ -30,7 +31,7 @@ def ranges_table(rows: pd.DataFrame) -> str:
         "varied", "setting", "CRISP 1:4", "CRISP 2:4", "CRISP 3:4", "NVIDIA-STC",
         "DSTC, stages 1-2", "DSTC, stage 4", "CRISP energy, most", "DSTC energy, most",
     )  # fmt: skip
-    lines = [_line(header), _line(["---"] * 2 + ["---:"] * (len(header) - 2))]
+    told = []
     for setting, part in measured_settings(rows):
         at = part.loc[part["B"] == 64]
         cells = [
@@ -41,8 +42,8 @@ def ranges_table(rows: pd.DataFrame) -> str:
             _most(of(at, CRISP)["energy_gain"]),
             _most(of(at, DSTC)["energy_gain"]),
         ]
-        lines.append(_line([setting.group, setting.title, *cells]))
-    return "\n".join(lines)
+        told.append([setting.group, setting.title, *cells])
+    return markdown_table(header, told, texts=2)
 
 
 def verdicts_table(rows: pd.DataFrame) -> str:
@@ -51,10 +52,7 @@ def verdicts_table(rows: pd.DataFrame) -> str:
     for setting, part in measured_settings(rows):
         for each in CLAIMS:
             judged[each.key].append((setting, each.judged(part)))
-    lines = [
-        _line(["the paper", "at the base", "follows in", "otherwise than at the base in"]),
-        _line(["---"] * 4),
-    ]
+    told = []
     for each in CLAIMS:
         (_, base), *_ = judged[each.key]
         asked = [(s, o) for s, o in judged[each.key] if o.verdict != UNJUDGED]
@@ -65,9 +63,10 @@ def verdicts_table(rows: pd.DataFrame) -> str:
             if outcome.verdict != base.verdict
         ]
         at_base = f"{base.verdict}: {measured_text(base)}"
-        cells = [each.claim.says, at_base, f"{agree} of {len(asked)}", "; ".join(flips) or "none"]
-        lines.append(_line(cells))
-    return "\n".join(lines)
+        share = f"{agree} of {len(asked)}"
+        told.append([each.claim.says, at_base, share, "; ".join(flips) or "none"])
+    header = ("the paper", "at the base", "follows in", "otherwise than at the base in")
+    return markdown_table(header, told, texts=4)
 
 
 def energy_table(rows: pd.DataFrame, layers: Sequence[str], nm: str = "2:4") -> str:
@@ -75,7 +74,7 @@ def energy_table(rows: pd.DataFrame, layers: Sequence[str], nm: str = "2:4") -> 
     at = rows.loc[(rows["setting"] == "base") & (rows["nm"] == nm) & (rows["B"] == 64)]
     columns = [f"uJ_{level}" for level in LEVELS]
     header = ["layer", "design", *LEVELS, "of DRAM: inputs", "all", "gain", "gain on chip"]
-    lines = [_line(header), _line(["---"] * 2 + ["---:"] * (len(header) - 2))]
+    told = []
     for layer in layers:
         part = at.loc[at["layer"] == layer].set_index("accelerator")
         on_chip = part["energy_uJ"] - part["uJ_DRAM"]
@@ -84,8 +83,8 @@ def energy_table(rows: pd.DataFrame, layers: Sequence[str], nm: str = "2:4") -> 
             cells += [f"{row['uJ_DRAM_inputs']:.1f}", f"{row['energy_uJ']:.1f}"]
             gain = on_chip["dense"] / on_chip[design]
             cells += [f"{row['energy_gain']:.2f} x", f"{gain:.2f} x"]
-            lines.append(_line([layer, str(design), *cells]))
-    return "\n".join(lines)
+            told.append([layer, str(design), *cells])
+    return markdown_table(header, told, texts=2)
 
 
 def _span(values: pd.Series) -> str:
@@ -94,7 +93,3 @@ def _span(values: pd.Series) -> str:
 
 def _most(values: pd.Series) -> str:
     return f"{values.max():.2f}" if len(values) else ""
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
