@@ -24,7 +24,7 @@ from crisp_loop.core.bounded import Size
 from crisp_loop.core.errors import CrispLoopError, InputError
 from crisp_loop.core.files import is_directory, is_file, parse_yaml, replacing, validated
 from crisp_loop.core.gemm import WeightSparsity
-from crisp_loop.core.pattern import NM, NMField, blocks_over
+from crisp_loop.core.pattern import NM, NMField
 
 FORMAT = "crisp_loop.masks"
 VERSION = 1
@@ -59,11 +59,8 @@ def kept_blocks(mask: BoolArray, block: int) -> BoolArray:
 
     Where B does not divide a side, the last blocks reach beyond the mask, and nothing is there.
     """
-    grid = blocks_over(mask.shape[0], block), blocks_over(mask.shape[1], block)
-    if mask.shape != (grid[0] * block, grid[1] * block):
-        missing = [(0, -side % block) for side in mask.shape]
-        mask = np.pad(mask, missing)
-    return np.asarray(mask.reshape(grid[0], block, grid[1], block).any(axis=(1, 3)))
+    rows, columns = (range(0, side, min(block, side)) for side in mask.shape)
+    return np.logical_or.reduceat(np.logical_or.reduceat(mask, rows, axis=0), columns, axis=1)
 
 
 def touched_blocks(kept: BoolArray, tile: int) -> npt.NDArray[np.int64]:

@@ -137,7 +137,7 @@ def _in_archive(path: Path, archive: zipfile.ZipFile) -> list[Entry]:
         name = info.filename
         if name.startswith("/") or "\\" in name or ":" in name or ".." in name.split("/"):
             raise CrispLoopError(f"{path} holds {name!r}, which leads out of it; it is refused.")
-        if info.is_dir():
+        if name.endswith("/"):
             continue
         if info.flag_bits & 1:
             raise CrispLoopError(f"{path}: {name} is encrypted; expected a zip without password.")

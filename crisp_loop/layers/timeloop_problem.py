@@ -72,7 +72,7 @@ def read(path: Path) -> Layer:
         CrispLoopError: a missing file, or a problem that is no matrix product.
     """
     data = parse_yaml(_included(read_text(path, "layer file", LONGEST_TEXT), path), path)
-    problem = _merged(data["problem"], path, {})
+    problem = _merged(data.get("problem") if isinstance(data, dict) else data, path, {})
     if not isinstance(problem, dict):
         raise InputError(path, "problem", problem, "expected a mapping with shape and instance")
     shape = problem.get("shape", "cnn_layer")

@@ -9,11 +9,12 @@ from itertools import combinations
 from math import comb
 
 import numpy as np
+import numpy.typing as npt
 
 from crisp_loop.core.errors import InputError
 from crisp_loop.core.gemm import WeightSparsity, dense
 from crisp_loop.core.layers import Layer, LayerTable, roles, unfit
-from crisp_loop.core.masks import BoolArray, sparsity_of
+from crisp_loop.core.masks import BoolArray
 from crisp_loop.core.pattern import NM, as_fraction, blocks_to_keep
 
 
@@ -33,7 +34,9 @@ class Draw:
     """Layers' names, wildcards allowed, with a kappa of their own; the first that fits counts."""
 
     def for_network(self, table: LayerTable) -> Callable[[Layer], WeightSparsity]:
-        """The pattern of each of the network's layers, counted from a drawn mask.
+        """The pattern of each of the network's layers, with drawn blocks.
+
+        The weights inside are not drawn: each group of M holds N, and no design asks which.
 
         Raises:
             InputError: kappa is below 1 - N/M, what the N:M pattern alone removes.
@@ -44,12 +47,19 @@ class Draw:
         def sparsity(layer: Layer) -> WeightSparsity:
             if reason := spared(layer):
                 return dense(layer.S * layer.K, f"stays dense: {reason}")
-            own = replace(self, sparsity=self.kappa(layer.name))
-            weight = sparsity_of(own.mask(layer.S, layer.K, rng), self.nm, self.block)
+            weight = self.counted(layer)
             if layer.S % self.block or layer.K % self.block:
                 why = f"blocks of {self.block} do not divide {layer.S} x {layer.K}"
                 return replace(weight, note=f"{self.nm} alone: {why}")
-            return weight
+            if weight.kept_blocks is None:
+                return weight
+            grid = (layer.S // self.block, layer.K // self.block)
+            blocks = _drawn_blocks(grid, weight.kept_blocks, rng)
+            return replace(
+                weight,
+                touched_blocks=len(np.unique(blocks)),
+                block_indices=tuple(map(tuple, blocks.tolist())),
+            )
 
         return sparsity
 
@@ -121,10 +131,10 @@ class Draw:
             return mask
         grid = (rows // self.block, columns // self.block)
         kept = blocks_to_keep(grid[1], self.nm, self.sparsity)
-        ranks = rng.random(grid).argsort(axis=1).argsort(axis=1)
-        alive = (ranks < kept)[:, None, :, None]
+        alive = np.zeros(grid, dtype=bool)
+        np.put_along_axis(alive, _drawn_blocks(grid, kept, rng), True, axis=1)
         tiles = mask.reshape(grid[0], self.block, grid[1], self.block)
-        return (tiles & alive).reshape(rows, columns)
+        return (tiles & alive[:, None, :, None]).reshape(rows, columns)
 
     def _groups(self, count: int, rng: np.random.Generator) -> BoolArray:
         """``count`` groups of M with N kept, bool (count, M)."""
@@ -136,3 +146,11 @@ class Draw:
         for row, kept in enumerate(choices):
             patterns[row, list(kept)] = True
         return patterns[rng.integers(len(choices), size=count, dtype=np.uint8)]
+
+
+def _drawn_blocks(
+    grid: tuple[int, int], kept: int, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """``kept`` of the blocks of each block-row: int64 (block-rows, kept), ascending."""
+    chosen = rng.random(grid).argpartition(kept - 1, axis=1)[:, :kept]
+    return np.sort(chosen, axis=1)

@@ -106,7 +106,7 @@ class _Directive(BaseModel):
 
     target: str
     type: str
-    factors: Annotated[str, Field(pattern=r"^([A-Z][0-9]+ ?)*$")] = ""
+    factors: Annotated[str, Field(pattern=r"^([A-Z][0-9]{1,18} ?)*$")] = ""
     permutation: str = ""
 
     def bounds(self) -> dict[str, int]:

@@ -31,9 +31,10 @@ AugmentName = Literal["none", "flip_shift"]
 """Random changes of training images; they are in :mod:`crisp_loop.prune.training.augment`."""
 
 
-def decided_by(method: str) -> tuple[str, ...]:
-    """The options that a method leaves no choice about."""
-    return {"crisp": (), "nm": ("sparsity",), "dense": ("nm", "sparsity")}.get(method, ("nm",))
+def decided_by(method: object) -> tuple[str, ...]:
+    """The options that a method leaves no choice about; ``method`` may be no method at all."""
+    decided = {"crisp": (), "nm": ("sparsity",), "dense": ("nm", "sparsity")}
+    return decided.get(method, ("nm",)) if isinstance(method, str) else ()
 
 
 TRAINING = (

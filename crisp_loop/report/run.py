@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,8 @@ TOTALS_FILE = "totals.csv"
 MARKDOWN_FILE, LATEX_FILE = "totals.md", "totals.tex"
 PAGE_FILE = "report.html"
 _NUMBER = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?")
+WIDEST, LONGEST_HEADER = 1000, 2**16
+"""Columns and characters of a header; results have a few dozen, and users add theirs."""
 FIGURE_FILES = ("speedup.png", "speedup.svg")
 
 
@@ -110,7 +114,7 @@ def read_results(path: Path) -> pd.DataFrame:
         CrispLoopError: a file that is missing or no CSV, lacks a column, or holds text where a
             number belongs.
     """
-    read_text(path, "results table")
+    _check_header(path, read_text(path, "results table"))
     texts = ("model", "layer", "accelerator", "bottleneck", "engine", "engine_version")
     as_text = dict.fromkeys((*texts, "ert", "mapping", "spec", "rendered_by"), str)
     try:
@@ -133,6 +137,20 @@ def read_results(path: Path) -> pd.DataFrame:
     except (TypeError, ValueError, OverflowError):
         names = ", ".join(whole)
         raise CrispLoopError(f"{path}: expected whole numbers in {names}.") from None
+
+
+def _check_header(path: Path, text: str) -> None:
+    # pandas tells columns of one name apart in a time that grows with the square of their number.
+    start = io.StringIO(text[:LONGEST_HEADER], newline="")
+    try:
+        columns = len(next(csv.reader(start), []))
+    except csv.Error as error:
+        raise CrispLoopError(f"{path} is not a readable CSV table: {error}.") from None
+    if columns > WIDEST or start.tell() == LONGEST_HEADER:
+        raise CrispLoopError(
+            f"{path} has a header of more than {WIDEST} columns or {LONGEST_HEADER} characters;"
+            " expected a results table."
+        )
 
 
 def _check_texts(path: Path, name: str, column: list[str]) -> None:

@@ -202,7 +202,7 @@ def _factors(field: Field, dims: Mapping[str, int]) -> dict[str, int]:
 
 
 _EQUALS, _SEPARATOR = re.compile(r"\s*=\s*"), re.compile(r"[\s;]+")
-_FACTOR = re.compile(r"([A-Za-z]+)=?(\d+)(?:,(\d+))?")
+_FACTOR = re.compile(r"([A-Za-z]+)=?(\d{1,18})(?:,(\d{1,18}))?")
 
 
 @lru_cache(maxsize=4096)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from crisp_loop.core.errors import InputError
 from crisp_loop.core.spec import Spec
-from crisp_loop.cost.preflight.view import WIDTH, WORD_BITS, components
+from crisp_loop.cost.preflight.view import WIDTH, WORD_BITS, components, get, mappings
 
 _BLOCKS = (1, 2, 4, 8, 16, 32)
 """Words of a block for which Sparseloop knows how compressed data is packed; else ``map::at``."""
@@ -57,10 +57,8 @@ def check_strings(spec: Spec) -> None:
                 raise InputError(
                     spec.where("architecture"), path, value, "expected a number without quotes"
                 )
-    tree = spec.sections.get("architecture")
-    for index, node in enumerate(tree.get("subtree", []) if isinstance(tree, dict) else []):
-        attributes = node.get("attributes") if isinstance(node, dict) else None
-        technology = attributes.get("technology") if isinstance(attributes, dict) else None
+    for index, node in mappings(get(spec.sections.get("architecture"), "subtree")):
+        technology = get(node.get("attributes"), "technology")
         if isinstance(technology, int | float):
             raise InputError(
                 spec.where("architecture"),

@@ -49,7 +49,7 @@ def _factors(given: Any) -> dict[str, int] | None:
     words = given if isinstance(given, list) else str(given or "").replace(",", " ").split()
     found = {}
     for word in words:
-        match = re.fullmatch(r"\s*(\w+?)\s*=?\s*(\d+)\s*", str(word))
+        match = re.fullmatch(r"\s*(\w+?)\s*=?\s*(\d{1,18})\s*", str(word))
         if not match:
             return None
         found[match[1]] = int(match[2])
