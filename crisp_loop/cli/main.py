@@ -699,9 +699,7 @@ def pareto(
     from crisp_loop.pipeline.experiment import experiment_data
     from crisp_loop.sweep import SweepOptions
 
-    decided = ("name", "accelerators")
-    said = experiment_data(experiment).items()
-    base = {key: value for key, value in said if key not in decided}
+    base = experiment_data(experiment)
     ids = _listed(classes)
     base |= _given({"network": model, "data": data, "weights": weights, "user_classes": ids})
     given = {
@@ -715,7 +713,9 @@ def pareto(
     }
     request = pareto_request(_given(given))
     options = SweepOptions(**_given({"workers": workers}))
-    found = find_pareto(request, _directory(out_dir, ""), options, Bars())
+    found = find_pareto(
+        request, _directory(out_dir, ""), options, Bars(), experiment or "command line"
+    )
     out.print(pareto_table(found))
     for path in found.files:
         out.print(f"  {path}", style="dim", highlight=False)

@@ -10,14 +10,15 @@ from typing import Any
 import matplotlib as mpl
 import pandas as pd
 
-from crisp_loop.core.errors import CrispLoopError
+from crisp_loop.core.errors import CrispLoopError, InputError
 from crisp_loop.core.figures import STYLE, save_figure
-from crisp_loop.core.files import write_text
+from crisp_loop.core.files import validated, write_text
 from crisp_loop.core.progress import Progress, Quiet
 from crisp_loop.pareto.figure import draw_pareto
 from crisp_loop.pareto.front import on_front
 from crisp_loop.pareto.request import ParetoRequest
 from crisp_loop.pipeline.designs import with_baseline
+from crisp_loop.pipeline.experiment import PRUNE, experiment_of
 from crisp_loop.report.export import as_markdown
 from crisp_loop.report.grid import Grid, Head, grid_of
 from crisp_loop.specs.run import BASELINE
@@ -37,6 +38,8 @@ HEADS = (
     Head("edp_gain", "EDP gain", "{:.1f}x".format),
     Head("best", "of all designs", lambda best: "yes" if best else "", number=False),
 )
+NO_SETTINGS = ("name", "accelerators", "arch")
+"""What of an experiment a sweep has as axes, or not at all."""
 CSV, MARKDOWN, FIGURES = "pareto.csv", "pareto.md", ("pareto.png", "pareto.svg")
 
 
@@ -64,6 +67,7 @@ def find_pareto(
     out: Path,
     options: SweepOptions | None = None,
     progress: Progress | None = None,
+    where: Path | str = "pareto",
 ) -> Pareto:
     """Prune and price every choice that is not known yet, and find the fronts.
 
@@ -75,6 +79,7 @@ def find_pareto(
         out: The results directory.
         options: How the sweep runs.
         progress: Who hears of it.
+        where: The experiment's file, for messages.
 
     Raises:
         CrispLoopError: values that no choice can use, or no choice that could be pruned.
@@ -82,7 +87,8 @@ def find_pareto(
     progress = progress or Quiet()
     if request.left_out:
         progress.note(f"Left out, as the pattern alone removes more: {', '.join(request.left_out)}")
-    summary = run_sweep(sweep_of(request), out, options or SweepOptions(), progress, "pareto")
+    sweep = sweep_of(request, where)
+    summary = run_sweep(sweep, out, options or SweepOptions(), progress, where)
     points = read_points(out)
     sound = points.loc[points["failure"].isna()]
     if sound.empty:
@@ -99,11 +105,17 @@ def find_pareto(
     return result
 
 
-def sweep_of(request: ParetoRequest) -> Sweep:
-    """The study's points: each pattern with its sparsities, on every design and the baseline."""
-    prune = dict(request.experiment.get("prune") or {})
-    first = int(prune.pop("seed", 0))
-    experiment = {**request.experiment, "masks": "prune", "prune": prune}
+def sweep_of(request: ParetoRequest, where: Path | str = "pareto") -> Sweep:
+    """The study's points: each pattern with its sparsities, on every design and the baseline.
+
+    Raises:
+        CrispLoopError: an experiment that says what it cannot, or no choice that could be.
+    """
+    given = {"masks": PRUNE, **request.experiment, "name": "", "accelerators": request.accelerators}
+    checked = experiment_of(given, {}, where)
+    if checked.masks != PRUNE:
+        raise InputError(where, "masks", checked.masks, f"accuracy needs masks: {PRUNE}")
+    first = checked.prune.seed
     grids: list[Mapping[str, Any]] = [
         {
             "nm": str(nm),
@@ -111,6 +123,7 @@ def sweep_of(request: ParetoRequest) -> Sweep:
             "sparsity": list(kappas),
             "seed": [first + step for step in range(request.seeds)],
             "accelerator": list(with_baseline(request.accelerators)),
+            "arch": [{path: [value] for path, value in checked.arch.items()}],
         }
         for nm, kappas in request.patterns()
     ]
@@ -118,7 +131,8 @@ def sweep_of(request: ParetoRequest) -> Sweep:
         raise CrispLoopError(
             f"pareto: no pattern can have these sparsities: {', '.join(request.left_out)}."
         )
-    return Sweep.model_validate({"name": "pareto", "experiment": experiment, "grid": grids})
+    shared = {key: value for key, value in given.items() if key not in NO_SETTINGS}
+    return validated({"name": "pareto", "experiment": shared, "grid": grids}, Sweep, where)
 
 
 def _choices(points: pd.DataFrame, request: ParetoRequest) -> pd.DataFrame:

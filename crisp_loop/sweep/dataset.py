@@ -1,7 +1,9 @@
-"""The results: one Parquet file a part, written whole or not at all, and read with checksums."""
+"""The results: one Parquet file a part, written whole or not at all, and sealed with a hash."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from crisp_loop.core.errors import CrispLoopError
-from crisp_loop.core.files import replacing
+from crisp_loop.core.files import replacing, sha256
 
 POINT = "point"
 FAILURE = "failure"
@@ -70,6 +72,8 @@ LAYER_FIGURES = pa.schema(
 )
 POINTS, LAYERS, FORMER = "points", "layers", "former"
 UNFINISHED = ".unfinished"
+_SEAL, _LAYERS = "crisp_loop.points", "crisp_loop.layers"
+"""Metadata of a part's points: a hash of their values, and that of the file of their layers."""
 
 
 @dataclass(frozen=True)
@@ -99,26 +103,35 @@ class Dataset:
         Raises:
             CrispLoopError: the disk is full, or the place cannot be written.
         """
+        held = ""
         if layers is not None:
-            self._write(self.layers / f"{name}.parquet", layers)
-        self._write(self.points / f"{name}.parquet", points)
+            held = self._write(self.layers / f"{name}.parquet", layers)
+        seal = {_SEAL: _hash_of(points), _LAYERS: held}
+        self._write(self.points / f"{name}.parquet", points.replace_schema_metadata(seal))
 
-    def _write(self, path: Path, table: pa.Table) -> None:
+    def _write(self, path: Path, table: pa.Table) -> str:
+        """Write one file; returns its hash."""
         # Not beside it: who reads *.parquet may not see what a killed process left of a file.
         with replacing(path, self.root / UNFINISHED) as temporary:
-            pq.write_table(
-                table, temporary, compression="zstd", write_page_checksum=True, store_schema=True
-            )
+            pq.write_table(table, temporary, compression="zstd", store_schema=True)
+            return sha256(temporary.read_bytes())
 
     def tidy(self) -> None:
         """Remove what killed processes left; only while no other process writes here."""
         shutil.rmtree(self.root / UNFINISHED, ignore_errors=True)
 
     def read(self, name: str, layers: bool) -> tuple[pa.Table, pa.Table | None] | None:
-        """A part's points and layers; None where it is not whole."""
+        """A part's points and layers; None where it is not whole, as it was written."""
         points = _read(self.points / f"{name}.parquet")
-        rows = _read(self.layers / f"{name}.parquet") if layers else None
-        return None if points is None or (layers and rows is None) else (points, rows)
+        if points is None:
+            return None
+        seal = points.schema.metadata or {}
+        if seal.get(_SEAL.encode()) != _hash_of(points).encode():
+            return None
+        if not layers:
+            return points, None
+        rows = _read(self.layers / f"{name}.parquet", hashed=seal[_LAYERS.encode()].decode())
+        return None if rows is None else (points, rows)
 
     def parts(self) -> list[str]:
         """Names of the parts that are here."""
@@ -147,15 +160,31 @@ class Dataset:
                     ) from None
 
 
-def _read(path: Path, columns: Sequence[str] | None = None) -> pa.Table | None:
-    """A file's table, if it is there and whole."""
+def _read(path: Path, columns: Sequence[str] | None = None, hashed: str = "") -> pa.Table | None:
+    """A file's table, if it is there and can be read, and has this hash."""
     try:
+        data = path.read_bytes()
+        if hashed and sha256(data) != hashed:
+            return None
         # One thread: a sweep has processes enough.
-        return pq.ParquetFile(path, page_checksum_verification=True).read(
-            columns, use_threads=False
-        )
-    except (OSError, pa.ArrowException):
+        return pq.ParquetFile(pa.BufferReader(data)).read(columns, use_threads=False)
+    # A damaged header can make the library raise any of these.
+    except (OSError, ValueError, KeyError, MemoryError, pa.ArrowException):
         return None
+
+
+def _hash_of(table: pa.Table) -> str:
+    """Hash of a table's columns and values, the same however it lies in memory."""
+    digest = hashlib.sha256()
+    for column in table.schema:
+        values = table[column.name]
+        digest.update(f"{column.name}: {column.type}, {values.null_count} null\n".encode())
+        if pa.types.is_string(column.type):
+            digest.update(json.dumps(values.to_pylist()).encode())
+        else:
+            digest.update(values.is_valid().to_numpy().tobytes())
+            digest.update(values.fill_null(0).to_numpy().tobytes())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,7 +291,7 @@ def read_points(root: Path) -> pd.DataFrame:
     Raises:
         CrispLoopError: there are none.
     """
-    return _all(Dataset(root).points)
+    return _all(Dataset(root), layers=False)
 
 
 def read_layers(root: Path) -> pd.DataFrame:
@@ -271,16 +300,18 @@ def read_layers(root: Path) -> pd.DataFrame:
     Raises:
         CrispLoopError: there are none.
     """
-    return _all(Dataset(root).layers)
+    return _all(Dataset(root), layers=True)
 
 
-def _all(folder: Path) -> pd.DataFrame:
-    tables = list(_tables(folder))
+def _all(data: Dataset, layers: bool) -> pd.DataFrame:
+    tables = []
+    for name in data.parts():
+        found = data.read(name, layers)
+        if found is None:
+            raise CrispLoopError(
+                f"{data.root}: part {name} is damaged; run the sweep again, which mends it."
+            )
+        tables.append(found[1] if layers else found[0])
     if not tables:
-        raise CrispLoopError(f"{folder} holds no results; expected the directory of a sweep.")
+        raise CrispLoopError(f"{data.root} holds no results; expected the directory of a sweep.")
     return pa.concat_tables(tables, promote_options="permissive").to_pandas()
-
-
-def _tables(folder: Path) -> Iterator[pa.Table]:
-    for file in sorted(folder.glob("*.parquet")):
-        yield pq.read_table(file)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from crisp_loop.accelerators import DesignFile, read_design
 from crisp_loop.core.errors import CrispLoopError
@@ -25,8 +26,17 @@ SETTING_AXES = (
     *PRUNE_AXES,
 )
 """Axes that decide a network and its masks, and how it is priced: an experiment's keys."""
+MOST_POINTS = 100_000_000
+"""Points of a grid; a dozen short axes would be more than anybody waits for."""
 Changes = tuple[tuple[str, Any], ...]
 """Paths of a design's fields with their values."""
+
+
+def _check_number(points: int) -> None:
+    if points > MOST_POINTS:
+        raise ValueError(
+            f"{points:,} combinations are more than {MOST_POINTS:,}; divide them among sweeps"
+        )
 
 
 def _listed(value: Any) -> Any:
@@ -45,6 +55,12 @@ class Grid(BaseModel):
     arch: tuple[Changes, ...] = ((),)
     """Changes of designs, each tried on every design: ``SMEM.depth`` of all of them, or
     ``dstc/SMEM.depth`` of one."""
+
+    @model_validator(mode="after")
+    def _can_be_held(self) -> Grid:
+        settings = prod(map(len, self.settings.values()))
+        _check_number(settings * len(self.accelerators) * len(self.arch))
+        return self
 
     def choices(self) -> Iterator[dict[str, Any]]:
         """Every combination of the setting axes, the last one fastest."""
@@ -88,6 +104,7 @@ def _changes(value: Any) -> list[Changes]:
     if not isinstance(value, dict):
         raise ValueError("arch is no mapping; expected DRAM.read_bandwidth: [16, 32]")
     axes = {str(path): _listed(values) for path, values in value.items()}
+    _check_number(prod(map(len, axes.values())))
     return [tuple(zip(axes, values, strict=True)) for values in product(*axes.values())]
 
 

@@ -249,6 +249,16 @@ def _zip(data: bytes, rng: Random) -> bytes:
     return bytes(changed)
 
 
+# ---- tables ----------------------------------------------------------------------------------
+
+
+def _parquet(data: bytes, rng: Random) -> bytes:
+    """The footer, with its length as it then is."""
+    size = int.from_bytes(data[-8:-4], "little")
+    footer = as_bytes(data[-8 - size : -8], rng)
+    return data[: -8 - size] + footer + struct.pack("<I", len(footer)) + data[-4:]
+
+
 # ---- graphs ----------------------------------------------------------------------------------
 
 
@@ -321,6 +331,7 @@ KINDS: dict[str, Mutation] = {
     ".zip": _zip,
     ".pth": _zip,
     ".onnx": _onnx,
+    ".parquet": _parquet,
 }
 """By the ending of a file's name."""
 

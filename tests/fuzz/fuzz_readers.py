@@ -7,13 +7,17 @@ how to read it. What is broken, how, and what must then hold, is the harness's b
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
@@ -32,7 +36,7 @@ from crisp_loop.core.pattern import NM
 from crisp_loop.core.progress import Quiet
 from crisp_loop.cost.run import evaluate_specs, read_evaluations
 from crisp_loop.cost.stats import FILE_NAME, parse_stats
-from crisp_loop.cost.store import ResultStore
+from crisp_loop.cost.store import VARIABLE, ResultStore
 from crisp_loop.datasets.registry import load, source_stamp
 from crisp_loop.energy.accelergy import _answer as accelergys_answer
 from crisp_loop.energy.record import _done as recorded_macros
@@ -43,7 +47,9 @@ from crisp_loop.mapping.run import explain_mappings, map_workload
 from crisp_loop.mapping.timeloop import _directives as mappers_answer
 from crisp_loop.pack.container import PackedLayer, PackedNetwork, read_packed, write_packed
 from crisp_loop.pack.run import pack_masks
-from crisp_loop.pipeline.experiment import load_experiment
+from crisp_loop.pareto import pareto_request
+from crisp_loop.pareto.run import sweep_of
+from crisp_loop.pipeline.experiment import experiment_data, load_experiment
 from crisp_loop.pipeline.request import SpecRequest
 from crisp_loop.pipeline.run import RunDirectory, layer_specs, report_run, spec_directories
 from crisp_loop.prune.checkpoints import load_weights, read_header, save_weights
@@ -59,6 +65,10 @@ from crisp_loop.report.grid import totals_grid
 from crisp_loop.report.run import report_of_table
 from crisp_loop.report.table import layers_for_terminal, totals_for_terminal
 from crisp_loop.specs.run import write_specs
+from crisp_loop.sweep import Sweep, load_sweep, read_points, run_sweep, sweep_state
+from crisp_loop.sweep.dataset import read_layers as read_sweep_layers
+from crisp_loop.sweep.pools import Outcome
+from crisp_loop.sweep.work import Task, work
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -136,8 +146,6 @@ def small_workload() -> Workload:
 
 @cache
 def _mapped() -> bytes:
-    import tempfile
-
     with tempfile.TemporaryDirectory() as scratch:
         write_json(Path(scratch) / "workload.json", small_workload())
         map_workload(Path(scratch) / "workload.json", ["dense"], Path(scratch))
@@ -378,8 +386,6 @@ def _read_rendered(folder: Path, out: Path) -> object:
 @cache
 def _run_files() -> dict[str, bytes]:
     """A run of two layers on two designs: path to content."""
-    import tempfile
-
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         layers = root / "layers.yaml"
@@ -586,8 +592,97 @@ def _read_data(name: str, folder: Path, out: Path) -> object:
     return source_stamp(source), load(source, shape=(3, 8, 8))
 
 
+# ---- sweeps ----------------------------------------------------------------------------------
+
+SWEEP = """\
+name: mine
+experiment: {network: digits-resnet, masks: draw, engine: analytic, activation_density: 0.5}
+grid:
+- nm: ['2:4', '1:4']
+  sparsity: [0.9, 0.95]
+  accelerator: [dense, crisp-stc]
+  arch: {DRAM.read_bandwidth: [8, 16], crisp-stc/SMEM.depth: [65536, 32768]}
+- {nm: '2:4', block: 16, sparsity: 0.75, accelerator: dstc}
+mappings: keep
+layers: true
+"""
+
+
+def _sweep(folder: Path) -> None:
+    (folder / "sweep.yaml").write_text(SWEEP)
+
+
+def _read_sweep(folder: Path, out: Path) -> object:
+    """The sweep's points, none of them priced."""
+    return sweep_state(load_sweep(folder / "sweep.yaml"), out / "mine", folder / "sweep.yaml")
+
+
+def _read_trade_off(folder: Path, out: Path) -> object:
+    """The sweep that a trade-off study of an experiment is."""
+    file = folder / "experiment.yaml"
+    request = pareto_request({"experiment": experiment_data(file)})
+    return sweep_state(sweep_of(request, file), out / "mine", file)
+
+
+class _Here:
+    """Runs a sweep's tasks in this process."""
+
+    def room(self) -> bool:
+        return True
+
+    def submit(self, task: Task) -> Future[Outcome]:
+        future: Future[Outcome] = Future()
+        future.set_result(work(task))
+        return future
+
+    def close(self) -> None:
+        pass
+
+
+def _swept(folder: Path) -> dict[str, object]:
+    """Run a small sweep in ``folder``, where searches are kept too; what its dataset then says."""
+    grid = {"nm": ["2:4", "1:4"], "accelerator": ["dense", "crisp-stc"]}
+    experiment = {"network": "digits-resnet", "masks": "draw", "engine": "analytic"}
+    sweep = Sweep.model_validate({"experiment": experiment, "grid": grid})
+    mine = folder / "mine"
+    with (
+        mock.patch("crisp_loop.sweep.run._pool", return_value=_Here()),
+        mock.patch.dict(os.environ, {VARIABLE: str(folder / "cache")}),
+    ):
+        run_sweep(sweep, mine)
+    return {"points": read_points(mine).to_dict(), "layers": read_sweep_layers(mine).to_dict()}
+
+
+@cache
+def _undisturbed() -> tuple[dict[str, bytes], str]:
+    """Files and content of the dataset of :func:`_swept`."""
+    with tempfile.TemporaryDirectory() as scratch:
+        found = _swept(Path(scratch))
+        files = [file.relative_to(scratch) for file in Path(scratch).rglob("*.*") if file.is_file()]
+        kept = [file for file in files if not any(part.startswith(".") for part in file.parts)]
+        return {str(file): (Path(scratch) / file).read_bytes() for file in kept}, repr(found)
+
+
+def _sweep_results(folder: Path) -> None:
+    for name, content in _undisturbed()[0].items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
+def _read_sweep_results(folder: Path, out: Path) -> object:
+    """The sweep once more, which makes the dataset whole; then the dataset as it was."""
+    with tempfile.TemporaryDirectory() as scratch:
+        shutil.copytree(folder, scratch, symlinks=True, dirs_exist_ok=True)
+        again = _swept(Path(scratch))
+    assert repr(again) == _undisturbed()[1], "the sweep has other results"
+    return read_points(folder / "mine"), read_sweep_layers(folder / "mine")
+
+
 READERS = (
     Reader("experiment", _experiment, _read_experiment, 3),
+    Reader("experiment, traded off", _experiment, _read_trade_off, 2),
+    Reader("sweep", _sweep, _read_sweep, 3),
+    Reader("sweep's results", _sweep_results, _read_sweep_results, 2),
     Reader("design", _design, _read_design, 3),
     Reader("design, priced", _small_design, _read_and_price_design),
     Reader("mappings", _mappings, _read_mappings, 2),

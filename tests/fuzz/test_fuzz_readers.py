@@ -45,8 +45,8 @@ def test_a_case_is_made_from_its_number_alone(tmp_path: Path, back: None) -> Non
     made = []
     for attempt in ("a", "b"):
         (tmp_path / attempt / "x").mkdir(parents=True)
-        fuzz_case.run_case(0, 5, tmp_path / attempt / "x")
-        made.append((tmp_path / attempt / "x" / "case" / "mine.yaml").read_bytes())
+        fuzz_case.run_case(0, 1, tmp_path / attempt / "x")
+        made.append((tmp_path / attempt / "x" / "case" / "experiment.yaml").read_bytes())
     assert made[0] == made[1]
 
 
@@ -54,10 +54,11 @@ def test_a_case_is_made_from_its_number_alone(tmp_path: Path, back: None) -> Non
 def test_mutations_of_a_kind_differ_and_repeat(kind: str, tmp_path: Path) -> None:
     names = {"": "CIFAR-10", ".pickle": "CIFAR-10", ".pth": "weights .pth", ".zip": "pictures .zip",
              ".csv": "results table", ".json": "evaluations", ".txt": "statistics",
-             ".yaml": "spec", ".onnx": "layers .onnx", ".safetensors": "masks"}  # fmt: skip
+             ".yaml": "spec", ".onnx": "layers .onnx", ".safetensors": "masks",
+             ".parquet": "sweep's results"}  # fmt: skip
     reader = next(reader for reader in READERS if reader.name == names[kind])
     reader.make(tmp_path)
-    file = next(each for each in sorted(tmp_path.iterdir()) if kind in (each.suffix, ".pickle"))
+    file = next(each for each in sorted(tmp_path.rglob("*")) if kind in (each.suffix, ".pickle"))
     data = file.read_bytes()
     made = [mutate(f"x{kind}", data, random.Random(n)) for n in range(40)]
     again = [mutate(f"x{kind}", data, random.Random(n)) for n in range(40)]

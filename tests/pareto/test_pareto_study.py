@@ -99,12 +99,14 @@ def test_seeds_are_points_of_their_own() -> None:
         ({"sparsity": [1.5]}, "sparsity.0: 1.5 cannot be used"),
         ({"seeds": 0}, "seeds"),
         ({"cost": "beauty"}, "cost"),
-        ({"experiment": {"masks": "draw"}}, "accuracy needs masks: prune"),
+        ({"experiment": {"masks": "draw"}}, "pareto: masks: 'draw' cannot be used; accuracy needs"),
+        ({"experiment": {"prune": {"seed": "x"}}}, "pareto: prune.seed: 'x' cannot be used"),
+        ({"experiment": {"prune": 5}}, "pareto: prune: 5 cannot be used"),
     ],
 )
 def test_requests_that_cannot_be(given: dict[str, Any], sentence: str) -> None:
     with pytest.raises(CrispLoopError) as error:
-        pareto_request(given)
+        sweep_of(pareto_request(given))
     assert sentence in str(error.value)
 
 
