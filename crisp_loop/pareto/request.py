@@ -34,7 +34,7 @@ class ParetoRequest(BaseModel):
     """Prunings a choice, of which the mean counts; the first seed is the experiment's."""
     cost: Cost = "edp"
     """What stands against accuracy."""
-    experiment: dict[str, Any] = {}
+    experiment: dict[Any, Any] = {}
     """Everything else, as an experiment file says it; its name and designs are left out."""
 
     @field_validator("block")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -222,7 +223,8 @@ def plan_sweep(sweep: Sweep, where: Path | str = "sweep") -> Plan:
     Raises:
         CrispLoopError: a value that cannot be used, or an engine that is not here.
     """
-    files = read_designs(sweep)
+    with _told_with(where, "grid.accelerator"):
+        files = read_designs(sweep)
     maker = _Maker(sweep, where)
     settings: dict[str, int] = {}
     designs: dict[str, int] = {}
@@ -231,8 +233,10 @@ def plan_sweep(sweep: Sweep, where: Path | str = "sweep") -> Plan:
     grids = []
     for at, grid in enumerate(sweep.grid):
         own = [maker.setting(choice) for choice in grid.choices()]
-        _check_values(grid, own, f"grid.{at}" if len(sweep.grid) > 1 else "grid", where)
-        _check_changes(grid, files)
+        place = f"grid.{at}" if len(sweep.grid) > 1 else "grid"
+        _check_values(grid, own, place, where)
+        with _told_with(where, f"{place}.arch"):
+            _check_changes(grid, files)
         for setting in own:
             if setting.key not in settings:
                 settings[setting.key] = len(chosen)
@@ -249,6 +253,15 @@ def plan_sweep(sweep: Sweep, where: Path | str = "sweep") -> Plan:
             )
         )
     return Plan(sweep, files, tuple(chosen), tuple(points), tuple(grids), maker.versions)
+
+
+@contextmanager
+def _told_with(where: Path | str, field: str) -> Iterator[None]:
+    """Name the sweep's file and field in refusals of what they name."""
+    try:
+        yield
+    except CrispLoopError as error:
+        raise CrispLoopError(f"{where}: {field}: {error}") from None
 
 
 class _Maker:

@@ -658,23 +658,30 @@ def _undisturbed() -> tuple[dict[str, bytes], str]:
     """Files and content of the dataset of :func:`_swept`."""
     with tempfile.TemporaryDirectory() as scratch:
         found = _swept(Path(scratch))
-        files = [file.relative_to(scratch) for file in Path(scratch).rglob("*.*") if file.is_file()]
-        kept = [file for file in files if not any(part.startswith(".") for part in file.parts)]
-        return {str(file): (Path(scratch) / file).read_bytes() for file in kept}, repr(found)
+        kept = [*Path(scratch).glob("mine/*/*.parquet"), *Path(scratch).glob("cache/*/*")]
+        return {str(file.relative_to(scratch)): file.read_bytes() for file in kept}, repr(found)
 
 
-def _sweep_results(folder: Path) -> None:
+def _kept(what: str, folder: Path) -> None:
+    """What the sweep left in ``mine``, its dataset, or in ``cache``, its searches."""
     for name, content in _undisturbed()[0].items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
+        if name.startswith(what):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
 
 
-def _read_sweep_results(folder: Path, out: Path) -> object:
-    """The sweep once more, which makes the dataset whole; then the dataset as it was."""
+def _sweep_again(folder: Path, out: Path) -> None:
+    """Whatever became of what a sweep left, another run comes to the same."""
     with tempfile.TemporaryDirectory() as scratch:
+        if not (folder / "cache").exists():
+            _kept("cache", Path(scratch))
         shutil.copytree(folder, scratch, symlinks=True, dirs_exist_ok=True)
         again = _swept(Path(scratch))
     assert repr(again) == _undisturbed()[1], "the sweep has other results"
+
+
+def _read_sweep_results(folder: Path, out: Path) -> object:
+    _sweep_again(folder, out)
     return read_points(folder / "mine"), read_sweep_layers(folder / "mine")
 
 
@@ -682,7 +689,8 @@ READERS = (
     Reader("experiment", _experiment, _read_experiment, 3),
     Reader("experiment, traded off", _experiment, _read_trade_off, 2),
     Reader("sweep", _sweep, _read_sweep, 3),
-    Reader("sweep's results", _sweep_results, _read_sweep_results, 2),
+    Reader("sweep's results", partial(_kept, "mine"), _read_sweep_results, 2),
+    Reader("sweep's searches", partial(_kept, "cache"), _sweep_again),
     Reader("design", _design, _read_design, 3),
     Reader("design, priced", _small_design, _read_and_price_design),
     Reader("mappings", _mappings, _read_mappings, 2),
