@@ -106,7 +106,7 @@ class Dataset:
         held = ""
         if layers is not None:
             held = self._write(self.layers / f"{name}.parquet", layers)
-        seal = {_SEAL: _hash_of(points), _LAYERS: held}
+        seal = {_SEAL: _hash_of(name, points), _LAYERS: held}
         self._write(self.points / f"{name}.parquet", points.replace_schema_metadata(seal))
 
     def _write(self, path: Path, table: pa.Table) -> str:
@@ -126,7 +126,7 @@ class Dataset:
         if points is None:
             return None
         seal = points.schema.metadata or {}
-        if seal.get(_SEAL.encode()) != _hash_of(points).encode():
+        if seal.get(_SEAL.encode()) != _hash_of(name, points).encode():
             return None
         if not layers:
             return points, None
@@ -173,9 +173,9 @@ def _read(path: Path, columns: Sequence[str] | None = None, hashed: str = "") ->
         return None
 
 
-def _hash_of(table: pa.Table) -> str:
-    """Hash of a table's columns and values, the same however it lies in memory."""
-    digest = hashlib.sha256()
+def _hash_of(part: str, table: pa.Table) -> str:
+    """Hash of a part's name, columns and values, the same however they lie in memory."""
+    digest = hashlib.sha256(part.encode())
     for column in table.schema:
         values = table[column.name]
         digest.update(f"{column.name}: {column.type}, {values.null_count} null\n".encode())

@@ -4,10 +4,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from crisp_loop.core.errors import CrispLoopError
-from crisp_loop.core.masks import Masks, load_masks, matrix_view, save_masks, sparsity_of
+from crisp_loop.core.masks import (
+    Masks,
+    kept_blocks,
+    load_masks,
+    matrix_view,
+    save_masks,
+    sparsity_of,
+)
 from crisp_loop.core.pattern import NM
 from crisp_loop.lower.draw import Draw
 
@@ -47,6 +56,20 @@ def test_broken_patterns_say_where() -> None:
     uneven[32:48, block * 16 : block * 16 + 16] = False
     with pytest.raises(ValueError, match="block-rows 2 and 0 keep 1 and 2 blocks"):
         sparsity_of(uneven, NM(2, 4), 16)
+
+
+@given(
+    rows=st.integers(1, 40), columns=st.integers(1, 40), seed=st.integers(0, 9),
+    block=st.sampled_from([1, 2, 3, 16, 32, 64, 16_000_000]),
+)  # fmt: skip
+def test_kept_blocks_reach_beyond_the_mask(rows: int, columns: int, block: int, seed: int) -> None:
+    mask = np.random.default_rng(seed).random((rows, columns)) < 0.05
+    kept = kept_blocks(mask, block)
+    assert kept.shape == (-(-rows // block), -(-columns // block))
+    expected = np.zeros_like(kept)
+    for row, column in np.argwhere(mask):
+        expected[row // block, column // block] = True
+    assert np.array_equal(kept, expected)
 
 
 def test_the_file_round_trips(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.files import write_json
+from crisp_loop.core.gemm import dense
 from crisp_loop.core.layers import Layer, LayerTable, roles, unfit
 from crisp_loop.core.masks import Masks, save_masks, sparsity_of
 from crisp_loop.core.pattern import NM, blocks_to_keep
@@ -128,11 +129,35 @@ def test_drawn_masks_hold_the_pattern(
 @pytest.mark.parametrize("kappa", [0.75, 0.8, 0.93])
 @pytest.mark.parametrize("nm", [NM(1, 4), NM(2, 4)])
 def test_a_draw_counts_what_its_masks_count(nm: NM, kappa: float, layer: Layer) -> None:
+    """In numpy, from a whole mask; the blocks that a network's draw names count the same."""
     draw = Draw(nm, 16, kappa, spare_ends=False)
+    counted = draw.counted(layer)
+    if layer.K % nm.m:
+        assert counted == dense(layer.S * layer.K)
+        return
+    mask = draw.mask(layer.S, layer.K, np.random.default_rng(0))
+    unseen = {"touched_blocks": None, "block_indices": None}
+    assert counted == replace(sparsity_of(mask, nm, 16), **unseen)
+    drawn = draw.for_network(LayerTable(model="one", parameters=0, layers=(layer,)))(layer)
+    assert replace(drawn, **unseen, note="") == counted
+    rows = drawn.block_indices or ()
+    assert all(list(row) == sorted(set(row)) for row in rows)
+    assert {len(row) for row in rows} <= {counted.kept_blocks}
+    assert drawn.touched_blocks == (len({block for row in rows for block in row}) or None)
+    assert all(0 <= block < layer.K // 16 for row in rows for block in row)
+
+
+def test_large_layers_are_drawn_by_their_blocks() -> None:
+    """A billion weights: the output layer of a language model."""
+    layer = Layer("head", "linear", 8192, 131072)
     table = LayerTable(model="one", parameters=0, layers=(layer,))
-    drawn = draw.for_network(table)(layer)
-    unseen = {"touched_blocks": None, "block_indices": None, "note": ""}
-    assert draw.counted(layer) == replace(drawn, **unseen)
+    weight = Draw(NM(2, 4), 16, 0.9, spare_ends=False).for_network(table)(layer)
+    assert weight.density == 102 / 512 / 2
+    assert weight.block_indices is not None
+    shares = np.bincount(np.concatenate(weight.block_indices), minlength=512) / len(
+        weight.block_indices
+    )
+    assert abs(shares - 102 / 512).max() < 6 * (0.2 * 0.8 / 8192) ** 0.5
 
 
 def test_too_little_sparsity_for_the_pattern_is_refused(layers: Path, tmp_path: Path) -> None:

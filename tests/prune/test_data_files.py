@@ -368,6 +368,22 @@ def test_names_that_leave_an_archive_are_refused(tmp_path: Path, name: str) -> N
     assert sorted(tmp_path.iterdir()) == [path]
 
 
+def test_an_entry_without_a_name_is_no_picture(tmp_path: Path) -> None:
+    plain = as_zip(tmp_path / "z.zip", some())
+    data = load(f"folder:{plain}", 0, SHAPE)
+    nameless = as_zip(tmp_path / "n.zip", {"x": picture(1)} | some())
+    # In the local header and in the directory: a name of no letters, an extra field of one byte.
+    raw = nameless.read_bytes()
+    for start, at in ((b"PK\3\4", 26), (b"PK\1\2", 28)):
+        here = raw.index(start) + at
+        raw = raw[:here] + b"\0\0\1\0" + raw[here + 4 :]
+    nameless.write_bytes(raw)
+    with zipfile.ZipFile(nameless) as archive:
+        assert archive.namelist()[0] == ""
+    again = load(f"folder:{nameless}", 0, SHAPE)
+    assert len(again.train) == len(data.train)
+
+
 def test_bombs_are_refused_before_they_are_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -305,6 +305,8 @@ def test_read_results_refuses(report: Report, tmp_path: Path) -> None:
         (text.replace(",64,576,49,", ",64,many,49,"), "K holds 'many'; expected a number"),
         ("", "is not a readable CSV table"),
         ('a,b\n"', "is not a readable CSV table"),
+        ("a," * 1000 + text, "has a header of more than 1000 columns or 65536 characters"),
+        ('"' + "a\n" * 40_000 + '",' + text, "more than 1000 columns or 65536 characters"),
     ):
         table.write_text(broken)
         with pytest.raises(CrispLoopError, match=sentence) as caught:

@@ -270,6 +270,35 @@ def test_a_part_is_damaged(
     assert_undisturbed(out, undisturbed)
 
 
+def altered(table: Any, column: str) -> Any:
+    """The table with the first value of a column changed, and nothing that would tell."""
+    values = table[column].to_pylist()
+    values[0] += 1
+    at = table.schema.get_field_index(column)
+    changed = dataset.pa.array(values, table.schema.field(column).type)
+    return table.set_column(at, table.schema.field(column), changed)
+
+
+@pytest.mark.parametrize("which", ["points", "layers"])
+def test_a_part_is_another_one(
+    which: str, case: dict[str, Any], undisturbed: Any, tmp_path: Path
+) -> None:
+    """A whole Parquet file whose values are not those that were written."""
+    out = tmp_path / "out"
+    run_sweep(Sweep.model_validate(case), out, ONE)
+    files = sorted(out.glob(f"{which}/*.parquet"))
+    dataset.pq.write_table(altered(dataset.pq.read_table(files[0]), "cycles"), files[0])
+    files[1].write_bytes(files[2].read_bytes())
+    lost = 2 * len(dataset.pq.read_table(sorted(out.glob("points/*.parquet"))[2]))
+    if which == "points":
+        with pytest.raises(CrispLoopError, match="is damaged; run the sweep again"):
+            read_points(out)
+    with pytest.raises(CrispLoopError, match="is damaged; run the sweep again"):
+        read_layers(out)
+    assert run_sweep(Sweep.model_validate(case), out, ONE).priced == lost
+    assert_undisturbed(out, undisturbed)
+
+
 def test_a_kept_mapping_is_damaged(
     case: dict[str, Any],
     undisturbed: Any,

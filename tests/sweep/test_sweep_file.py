@@ -17,6 +17,10 @@ from crisp_loop.core.files import write_text
 from crisp_loop.sweep import Sweep, SweepOptions, load_sweep, read_points, run_sweep, sweep_state
 from crisp_loop.sweep.plan import Plan, plan_sweep
 
+TWENTY = list(range(20))
+BOMB = {f"{level}.{field}": TWENTY[:10] for level in ("DRAM", "SMEM", "RF")
+        for field in ("depth", "read_bandwidth", "write_bandwidth")}  # fmt: skip
+TEN_MILLION = dict.fromkeys(list(BOMB)[:7], TWENTY[:10])
 ONE = SweepOptions(workers=1)
 EXAMPLES = Path(__file__).parents[2] / "examples"
 DRAWN = {"network": "digits-resnet", "masks": "draw", "engine": "analytic"}
@@ -123,6 +127,14 @@ def test_a_points_key_is_what_decides_it_and_nothing_else(tmp_path: Path) -> Non
         ("mappings: guess", "'guess' cannot be used"),
         ("grid: {engine: magic}", "the known engines are"),
         ("- 1", "holds no sweep; expected keys such as name and grid"),
+        ("grid: {accelerator: dtsc}", "s.yaml: grid.accelerator: accelerator: 'dtsc' is unknown"),
+        ("grid: {arch: {SMEM.dpth: 1}}", "s.yaml: grid.arch: "),
+        (
+            "grid: {accelerator: dense, arch: {dstc/SMEM.depth: 1}}",
+            "s.yaml: grid.arch: dstc/SMEM.depth changes a design that the sweep lacks",
+        ),
+        (f"grid: {{arch: {BOMB}}}", "1,000,000,000 combinations are more than 100,000,000"),
+        (f"grid: {{arch: {TEN_MILLION}, seed: {TWENTY}}}", "800,000,000 combinations are more"),
     ],
 )
 def test_what_no_point_can_use_is_refused(text: str, sentence: str, tmp_path: Path) -> None:
