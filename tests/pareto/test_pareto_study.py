@@ -91,6 +91,14 @@ def test_seeds_are_points_of_their_own() -> None:
     assert sweep_of(later).grid[0].settings["seed"] == (7, 8)
 
 
+def test_changed_designs_are_priced() -> None:
+    experiment = {"name": "mine", "accelerators": ["dense"], "arch": {"DRAM.read_bandwidth": 8}}
+    sweep = sweep_of(pareto_request({"accelerators": ["dstc"], "experiment": experiment}))
+    assert {grid.arch for grid in sweep.grid} == {((("DRAM.read_bandwidth", 8),),)}
+    assert {grid.accelerators for grid in sweep.grid} == {("dense", "dstc")}
+    assert sweep.name == "pareto"
+
+
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
