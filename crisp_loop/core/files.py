@@ -226,6 +226,25 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def file_hash(path: Path, what: str = "file") -> str:
+    """Hex SHA-256 of a file.
+
+    Raises:
+        CrispLoopError: it is missing, a directory, or not to be read.
+    """
+    if not is_file(path):
+        state = "is a directory" if is_directory(path) else "does not exist"
+        raise CrispLoopError(f"{path} {state}; expected {_a(what)}.")
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise CrispLoopError(f"{path} cannot be read: {error.strerror or error}.") from None
+    return digest.hexdigest()
+
+
 def sha256(data: str | bytes) -> str:
     """Hex SHA-256 of text or bytes."""
     return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()

@@ -15,8 +15,7 @@ import torch
 from torch import nn
 
 import crisp_loop
-from crisp_loop.core.errors import CrispLoopError
-from crisp_loop.core.files import is_directory, is_file, sha256, write_json, write_text
+from crisp_loop.core.files import file_hash, write_json, write_text
 from crisp_loop.core.masks import save_masks
 from crisp_loop.core.progress import Progress, Quiet
 from crisp_loop.datasets.registry import source_stamp
@@ -183,10 +182,7 @@ def current_sources(dataset: str, weights: Path | None, resize_head: bool) -> So
     Raises:
         CrispLoopError: one of them is missing.
     """
-    if weights is not None and not is_file(weights):
-        what = "is a directory" if is_directory(weights) else "does not exist"
-        raise CrispLoopError(f"{weights} {what}; expected a file of weights.")
-    digest = "" if weights is None else sha256(weights.read_bytes())
+    digest = "" if weights is None else file_hash(weights, "file of weights")
     return Sources(source_stamp(dataset), digest, resize_head)
 
 

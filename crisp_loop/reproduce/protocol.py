@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from crisp_loop.core.errors import CrispLoopError, InputError
+from crisp_loop.core.files import is_directory, is_file
 from crisp_loop.core.pattern import as_fraction
 from crisp_loop.datasets.registry import parse
 from crisp_loop.networks.registry import network
@@ -228,13 +229,13 @@ def settings_of(scale: Scale) -> dict[str, Any]:
 
 def _weights(path: Path, name: str, networks: tuple[str, ...]) -> str:
     """The weights of a network: ``path`` itself, or the file in it that is named after it."""
-    if path.is_dir():
+    if is_directory(path):
         for file in (path / f"{name}{ending}" for ending in WEIGHT_ENDINGS):
-            if file.is_file():
+            if is_file(file):
                 return str(file)
         names = ", ".join(f"{name}{ending}" for ending in WEIGHT_ENDINGS)
         raise InputError("--weights", "", str(path), f"it holds none of {names}")
-    if not path.is_file():
+    if not is_file(path):
         raise InputError("--weights", "", str(path), "expected a file, or a directory of them")
     if len(networks) > 1:
         what = f"one file has the weights of one network, not of {', '.join(networks)}"

@@ -72,7 +72,7 @@ LAYER_FIGURES = pa.schema(
 )
 POINTS, LAYERS, FORMER = "points", "layers", "former"
 UNFINISHED = ".unfinished"
-_SEAL, _LAYERS = "crisp_loop.points", "crisp_loop.layers"
+_SEAL, _LAYERS = b"crisp_loop.points", b"crisp_loop.layers"
 """Metadata of a part's points: a hash of their values, and that of the file of their layers."""
 
 
@@ -103,18 +103,18 @@ class Dataset:
         Raises:
             CrispLoopError: the disk is full, or the place cannot be written.
         """
-        held = ""
+        held = b""
         if layers is not None:
             held = self._write(self.layers / f"{name}.parquet", layers)
-        seal = {_SEAL: _hash_of(name, points), _LAYERS: held}
+        seal = {_SEAL: _hash_of(name, held, points), _LAYERS: held}
         self._write(self.points / f"{name}.parquet", points.replace_schema_metadata(seal))
 
-    def _write(self, path: Path, table: pa.Table) -> str:
+    def _write(self, path: Path, table: pa.Table) -> bytes:
         """Write one file; returns its hash."""
         # Not beside it: who reads *.parquet may not see what a killed process left of a file.
         with replacing(path, self.root / UNFINISHED) as temporary:
             pq.write_table(table, temporary, compression="zstd", store_schema=True)
-            return sha256(temporary.read_bytes())
+            return sha256(temporary.read_bytes()).encode()
 
     def tidy(self) -> None:
         """Remove what killed processes left; only while no other process writes here."""
@@ -125,12 +125,13 @@ class Dataset:
         points = _read(self.points / f"{name}.parquet")
         if points is None:
             return None
-        seal = points.schema.metadata or {}
-        if seal.get(_SEAL.encode()) != _hash_of(name, points).encode():
+        told = points.schema.metadata or {}
+        held = told.get(_LAYERS, b"")
+        if told.get(_SEAL) != _hash_of(name, held, points):
             return None
         if not layers:
             return points, None
-        rows = _read(self.layers / f"{name}.parquet", hashed=seal[_LAYERS.encode()].decode())
+        rows = _read(self.layers / f"{name}.parquet", hashed=held) if held else None
         return None if rows is None else (points, rows)
 
     def parts(self) -> list[str]:
@@ -160,11 +161,11 @@ class Dataset:
                     ) from None
 
 
-def _read(path: Path, columns: Sequence[str] | None = None, hashed: str = "") -> pa.Table | None:
+def _read(path: Path, columns: Sequence[str] | None = None, hashed: bytes = b"") -> pa.Table | None:
     """A file's table, if it is there and can be read, and has this hash."""
     try:
         data = path.read_bytes()
-        if hashed and sha256(data) != hashed:
+        if hashed and sha256(data).encode() != hashed:
             return None
         # One thread: a sweep has processes enough.
         return pq.ParquetFile(pa.BufferReader(data)).read(columns, use_threads=False)
@@ -173,9 +174,9 @@ def _read(path: Path, columns: Sequence[str] | None = None, hashed: str = "") ->
         return None
 
 
-def _hash_of(part: str, table: pa.Table) -> str:
-    """Hash of a part's name, columns and values, the same however they lie in memory."""
-    digest = hashlib.sha256(part.encode())
+def _hash_of(part: str, layers: bytes, table: pa.Table) -> bytes:
+    """Hash of a part's name, the hash of its layers, and its points, however they lie in memory."""
+    digest = hashlib.sha256(f"{part}\n{layers!r}\n".encode())
     for column in table.schema:
         values = table[column.name]
         digest.update(f"{column.name}: {column.type}, {values.null_count} null\n".encode())
@@ -184,7 +185,7 @@ def _hash_of(part: str, table: pa.Table) -> str:
         else:
             digest.update(values.is_valid().to_numpy().tobytes())
             digest.update(values.fill_null(0).to_numpy().tobytes())
-    return digest.hexdigest()
+    return digest.hexdigest().encode()
 
 
 @dataclass(frozen=True, eq=False)

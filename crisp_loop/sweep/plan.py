@@ -17,7 +17,7 @@ from crisp_loop import __version__
 from crisp_loop.accelerators import DesignFile
 from crisp_loop.accelerators.changes import changed, value_at
 from crisp_loop.core.errors import CrispLoopError, InputError
-from crisp_loop.core.files import sha256
+from crisp_loop.core.files import file_hash, sha256
 from crisp_loop.cost.analytic import Analytic
 from crisp_loop.cost.engine import Engine, EngineOptions, find_engine
 from crisp_loop.mapping.mappers import DEFAULT_MAPPER
@@ -308,10 +308,8 @@ class _Maker:
         if experiment.masks == DRAW:
             return decided | experiment.prune.model_dump(mode="json", include=set(DRAWN_PATTERN))
         if experiment.masks != PRUNE:
-            path = Path(experiment.masks)
-            if not path.is_file():
-                raise CrispLoopError(f"{self.where}: masks: {path} does not exist.")
-            decided["masks"] = sha256(path.read_bytes())
+            with _told_with(self.where, "masks"):
+                decided["masks"] = file_hash(Path(experiment.masks), "mask file")
         return decided
 
     def _pruning(self, experiment: Experiment) -> str:

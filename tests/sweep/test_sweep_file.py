@@ -133,6 +133,11 @@ def test_a_points_key_is_what_decides_it_and_nothing_else(tmp_path: Path) -> Non
             "grid: {accelerator: dense, arch: {dstc/SMEM.depth: 1}}",
             "s.yaml: grid.arch: dstc/SMEM.depth changes a design that the sweep lacks",
         ),
+        (
+            "experiment: {masks: /nowhere}",
+            "s.yaml: masks: /nowhere does not exist; expected",
+        ),
+        (f"experiment: {{masks: {1000 * 'x'}}}", "does not exist; expected a mask file"),
         (f"grid: {{arch: {BOMB}}}", "1,000,000,000 combinations are more than 100,000,000"),
         (f"grid: {{arch: {TEN_MILLION}, seed: {TWENTY}}}", "800,000,000 combinations are more"),
     ],
