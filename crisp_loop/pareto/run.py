@@ -23,6 +23,7 @@ from crisp_loop.report.export import as_markdown
 from crisp_loop.report.grid import Grid, Head, grid_of
 from crisp_loop.specs.run import BASELINE
 from crisp_loop.sweep import Sweep, SweepOptions, read_points, run_sweep
+from crisp_loop.sweep.plan import DESIGNS
 
 CHOICE = ["accelerator", "nm", "block", "sparsity"]
 COLUMN = {"edp": "edp", "cycles": "cycles", "energy": "energy_uJ"}
@@ -38,8 +39,6 @@ HEADS = (
     Head("edp_gain", "EDP gain", "{:.1f}x".format),
     Head("best", "of all designs", lambda best: "yes" if best else "", number=False),
 )
-NO_SETTINGS = ("name", "accelerators", "arch")
-"""What of an experiment a sweep has as axes, or not at all."""
 CSV, MARKDOWN, FIGURES = "pareto.csv", "pareto.md", ("pareto.png", "pareto.svg")
 
 
@@ -131,7 +130,7 @@ def sweep_of(request: ParetoRequest, where: Path | str = "pareto") -> Sweep:
         raise CrispLoopError(
             f"pareto: no pattern can have these sparsities: {', '.join(request.left_out)}."
         )
-    shared = {key: value for key, value in given.items() if key not in NO_SETTINGS}
+    shared = {key: value for key, value in given.items() if key not in DESIGNS}
     return validated({"name": "pareto", "experiment": shared, "grid": grids}, Sweep, where)
 
 
