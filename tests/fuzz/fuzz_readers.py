@@ -670,7 +670,7 @@ def _kept(what: str, folder: Path) -> None:
             (folder / name).write_bytes(content)
 
 
-def _sweep_again(folder: Path, out: Path) -> None:
+def _sweep_again(folder: Path, out: Path) -> object:
     """Whatever became of what a sweep left, another run comes to the same."""
     with tempfile.TemporaryDirectory() as scratch:
         if not (folder / "cache").exists():
@@ -678,6 +678,7 @@ def _sweep_again(folder: Path, out: Path) -> None:
         shutil.copytree(folder, scratch, symlinks=True, dirs_exist_ok=True)
         again = _swept(Path(scratch))
     assert repr(again) == _undisturbed()[1], "the sweep has other results"
+    return again
 
 
 def _read_sweep_results(folder: Path, out: Path) -> object:
