@@ -117,8 +117,10 @@ def read_results(path: Path) -> pd.DataFrame:
     _check_header(path, read_text(path, "results table"))
     texts = ("model", "layer", "accelerator", "bottleneck", "engine", "engine_version")
     as_text = dict.fromkeys((*texts, "ert", "mapping", "spec", "rendered_by"), str)
+    # Floats are to be those that were written; pandas' fast parser may miss the last bit.
+    options = {"float_precision": "round_trip", "keep_default_na": False, "na_values": [""]}
     try:
-        frame = pd.read_csv(path, dtype=as_text, keep_default_na=False, na_values=[""])
+        frame = pd.read_csv(path, dtype=as_text, **options)
     except (ValueError, pd.errors.ParserError) as error:
         raise CrispLoopError(f"{path} is not a readable CSV table: {error}.") from None
     missing = [name for name in COLUMNS if name not in frame.columns]

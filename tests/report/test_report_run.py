@@ -286,6 +286,15 @@ def test_report_of_a_table_alone(report: Report, tmp_path: Path) -> None:
         report_of_table(tmp_path / "sparse.csv")
 
 
+def test_numbers_are_read_as_they_were_written(report: Report, tmp_path: Path) -> None:
+    many = pd.concat([report.results] * 200, ignore_index=True)
+    many["energy_uJ"] = np.random.default_rng(0).lognormal(3, 5, len(many))
+    many.to_csv(tmp_path / "many.csv", index=False)
+    pd.testing.assert_series_equal(
+        read_results(tmp_path / "many.csv")["energy_uJ"], many["energy_uJ"], check_exact=True
+    )
+
+
 def test_rows_go_layer_by_layer_in_the_manifests_order(write: Write, tmp_path: Path) -> None:
     by_design = sorted(
         ENTRIES, key=lambda item: ["dense", "dstc", "crisp-stc"].index(item.accelerator)
