@@ -13,6 +13,7 @@ CPU. It has not run on a GPU, so nothing is said of its speed.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 import triton  # pyright: ignore[reportMissingImports] (an optional extra)
@@ -149,7 +150,8 @@ class GpuHybrid:
         outputs = torch.empty((rows, width), dtype=inputs.dtype, device=inputs.device)
         tile_m = min(tile[0], self.block)
         grid = (len(self.columns) * (self.block // tile_m), triton.cdiv(width, tile[1]))
-        launch = _spmm[grid]  # pyright: ignore[reportIndexIssue]
+        # Constants are given as plain numbers, which Triton's own types do not tell.
+        launch = cast(Any, _spmm)[grid]
         launch(
             self.values,
             self.offsets,

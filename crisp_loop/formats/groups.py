@@ -181,7 +181,7 @@ def _pack_numpy(
     inside = _compact(mask, indices, block).reshape(groups).astype(np.bool_, copy=False)
     counts = inside.sum(axis=-1)
     if counts.max(initial=0) > nm.n:
-        raise ValueError(_too_many(counts.max(), nm))
+        raise ValueError(_too_many(int(counts.max()), nm))
     short = nm.n - counts[..., None]
     taken = inside | (~inside & (np.cumsum(~inside, axis=-1) <= short))
     places = np.flatnonzero(taken)

@@ -160,4 +160,6 @@ def test_the_figure_shows_what_was_counted(compared: compare.Comparison) -> None
     heights = np.asarray(lines["CSR, either"].get_ydata())
     assert heights[-1] == compared.ratio("resnet50", 0.9, "csr")
     top = figure.axes[0].get_ylim()[1]
-    assert all(np.max(line.get_ydata()) <= top for ax in figure.axes for line in ax.get_lines())
+    assert all(
+        np.asarray(line.get_ydata()).max() <= top for ax in figure.axes for line in ax.get_lines()
+    )
