@@ -14,6 +14,7 @@ from crisp_loop.core.errors import CrispLoopError, InputError, shown
 from crisp_loop.core.evaluation import Evaluations
 from crisp_loop.core.files import read_json, read_text, write_text
 from crisp_loop.core.manifest import Manifest
+from crisp_loop.core.tables import read_csv
 from crisp_loop.report.background import BackgroundFiles, read_background
 from crisp_loop.report.export import as_latex, as_markdown
 from crisp_loop.report.figure import draw_speedup
@@ -117,11 +118,9 @@ def read_results(path: Path) -> pd.DataFrame:
     _check_header(path, read_text(path, "results table"))
     texts = ("model", "layer", "accelerator", "bottleneck", "engine", "engine_version")
     as_text = dict.fromkeys((*texts, "ert", "mapping", "spec", "rendered_by"), str)
-    # Floats are to be those that were written; pandas' fast parser may miss the last bit.
-    options = {"float_precision": "round_trip", "keep_default_na": False, "na_values": [""]}
     try:
-        frame = pd.read_csv(path, dtype=as_text, **options)
-    except (ValueError, pd.errors.ParserError) as error:
+        frame = read_csv(path, as_text)
+    except ValueError as error:
         raise CrispLoopError(f"{path} is not a readable CSV table: {error}.") from None
     missing = [name for name in COLUMNS if name not in frame.columns]
     if missing:

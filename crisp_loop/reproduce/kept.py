@@ -14,6 +14,7 @@ import torch
 from crisp_loop import __version__
 from crisp_loop.core.errors import CrispLoopError
 from crisp_loop.core.files import read_json, replacing, sha256, write_json
+from crisp_loop.core.tables import read_csv
 from crisp_loop.reproduce.figure import PaperFigure
 from crisp_loop.reproduce.scale import Scale
 
@@ -49,7 +50,7 @@ def kept_rows(figure: PaperFigure, key: str, out: Path) -> tuple[pd.DataFrame, M
     try:
         measurement = read_json(beside, Measurement)
         if measurement.key == key and measurement.rows == sha256(file.read_bytes()):
-            return _read(file), measurement
+            return read_csv(file), measurement
     except (CrispLoopError, OSError):
         pass
     return None
@@ -71,12 +72,7 @@ def keep(
         measurement.versions,
     )
     write_json(beside, done)
-    return _read(file)
-
-
-def _read(file: Path) -> pd.DataFrame:
-    # Python's own engine reads the floats back that were written; the fast one may round.
-    return pd.read_csv(file, keep_default_na=False, na_values=[""], engine="python")
+    return read_csv(file)
 
 
 def _files(figure: PaperFigure, out: Path) -> tuple[Path, Path]:
